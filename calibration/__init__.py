@@ -1,0 +1,1 @@
+"""What a pixel is on the road: errors, frames, ground plane, track. Imports neither torch nor click."""

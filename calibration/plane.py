@@ -1,0 +1,123 @@
+"""The ground plane: from pixels to metres on the road and back.
+
+One class serves every camera whose lens distortion is negligible or removed: a downward camera, a line-scan
+camera with unequal pixel sizes and a georeferenced raster are affine cases of the homography of an oblique one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from crackmap.calibration.errors import CalibrationError, require
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundLimits:
+    """How far a ground plane is trusted.
+
+    Attributes:
+        coarsest_gsd_mm: no measurement where one pixel step, along row or column, covers more ground than this.
+        lateral_m: leftmost and rightmost ground x that counts as road, metres; None for no limit.
+        farthest_m: greatest ground y (distance ahead) that counts, metres; None for no limit.
+    """
+
+    coarsest_gsd_mm: float = 50.0
+    lateral_m: tuple[float, float] | None = None
+    farthest_m: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.coarsest_gsd_mm > 0, "coarsest_gsd_mm", "millimetres above 0", self.coarsest_gsd_mm)
+        if self.lateral_m is not None:
+            require(self.lateral_m[0] < self.lateral_m[1], "lateral_m", "left below right", self.lateral_m)
+
+
+@dataclass(frozen=True, slots=True)
+class GroundPlane:
+    """A plane road seen by one camera.
+
+    Attributes:
+        ground_from_pixel: (3, 3) homography from pixel (x, y, 1) to ground (x_m, y_m, w): x to the right of travel,
+            y ahead, metres. Its sign is such that w > 0 for points in front of the camera.
+        size_wh_px: the image size the homography belongs to.
+        limits: where the plane is trusted.
+    """
+
+    ground_from_pixel: FloatArray
+    size_wh_px: tuple[int, int]
+    limits: GroundLimits = GroundLimits()
+
+    def __post_init__(self) -> None:
+        require(self.ground_from_pixel.shape == (3, 3), "ground_from_pixel", "shape (3, 3)",
+                self.ground_from_pixel.shape)
+        if not np.isfinite(self.ground_from_pixel).all() or abs(np.linalg.det(self.ground_from_pixel)) < 1e-15:
+            raise CalibrationError("ground_from_pixel: expected an invertible homography, got a singular one; "
+                                   "check that the points it was made from are not on one line")
+
+    @classmethod
+    def from_gsd(
+        cls, *, gsd_mm: float | tuple[float, float], size_wh_px: tuple[int, int], limits: GroundLimits | None = None
+    ) -> GroundPlane:
+        """A camera that looks straight down, image-up = direction of travel.
+
+        Args:
+            gsd_mm: ground length of one pixel, or of one pixel step along a row and along a column, millimetres.
+            size_wh_px: image width and height. Ground x = 0 lies in the middle of the image, y = 0 at its bottom.
+            limits: trust limits; by default none but a GSD far above the given one.
+        """
+        across, along = (gsd_mm, gsd_mm) if isinstance(gsd_mm, (int, float)) else gsd_mm
+        require(across > 0 and along > 0, "gsd_mm", "millimetres per pixel above 0", gsd_mm)
+        width, height = size_wh_px
+        homography = np.array(
+            [[across / 1e3, 0.0, -across / 1e3 * width / 2], [0.0, -along / 1e3, along / 1e3 * height], [0.0, 0.0, 1.0]]
+        )
+        return cls(homography, size_wh_px, limits or GroundLimits(coarsest_gsd_mm=2.0 * max(across, along)))
+
+    def to_ground_xy_m(self, xy_px: ArrayLike) -> FloatArray:
+        """Ground points (N, 2) in metres of pixels (N, 2); NaN on and above the horizon."""
+        return _project(self.ground_from_pixel, xy_px, visible_only=True)
+
+    def to_pixel_xy(self, xy_m: ArrayLike) -> FloatArray:
+        """Pixels (N, 2) of ground points (N, 2) in metres; NaN for points behind the camera."""
+        return _project(np.linalg.inv(self.ground_from_pixel), xy_m, visible_only=True)
+
+    def jacobian_mm(self, xy_px: ArrayLike) -> FloatArray:
+        """(N, 2, 2) local ground millimetres per pixel: [:, :, 0] for a step along the row, [:, :, 1] the column."""
+        points = np.asarray(xy_px, float).reshape(-1, 2)
+        ground = self.to_ground_xy_m(points)
+        h = self.ground_from_pixel
+        w = points @ h[2, :2] + h[2, 2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # d(u/w) = (du - (u/w) dw) / w, for both ground coordinates and both pixel axes.
+            result = (h[None, :2, :2] - ground[:, :, None] * h[None, 2:, :2]) / w[:, None, None]
+        return np.asarray(result * 1e3, float)
+
+    def gsd_mm(self, xy_px: ArrayLike) -> FloatArray:
+        """(N, 2) ground length of one pixel step along the image row and along the column, millimetres."""
+        return np.asarray(np.linalg.norm(self.jacobian_mm(xy_px), axis=1), float)
+
+    def trusted(self, xy_px: ArrayLike) -> NDArray[np.bool_]:
+        """(N,) whether a measurement at these pixels is within the limits; False above the horizon."""
+        ground = self.to_ground_xy_m(xy_px)
+        with np.errstate(invalid="ignore"):
+            inside = (self.gsd_mm(xy_px) <= self.limits.coarsest_gsd_mm).all(axis=1)
+            if self.limits.lateral_m is not None:
+                left, right = self.limits.lateral_m
+                inside &= (ground[:, 0] >= left) & (ground[:, 0] <= right)
+            if self.limits.farthest_m is not None:
+                inside &= ground[:, 1] <= self.limits.farthest_m
+        return np.asarray(inside & np.isfinite(ground).all(axis=1), bool)
+
+
+def _project(homography: FloatArray, xy: ArrayLike, *, visible_only: bool) -> FloatArray:
+    points = np.asarray(xy, float).reshape(-1, 2)
+    mapped = points @ homography[:, :2].T + homography[:, 2]
+    w = mapped[:, 2:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = mapped[:, :2] / w
+    if visible_only:
+        result[(w <= 1e-12).ravel()] = np.nan
+    return np.asarray(result, float)

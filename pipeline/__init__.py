@@ -1,0 +1,1 @@
+"""Where pixels come from and where results go: survey, run, merge, sections, products."""

@@ -1,0 +1,214 @@
+"""The records of a survey: frames in, cracks on the road and section statistics out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from crackmap.calibration.errors import require
+from crackmap.calibration.plane import GroundPlane
+from crackmap.stages.records import FloatArray
+
+
+class CoordinateKind(StrEnum):
+    """What the output coordinates mean."""
+
+    MAP = "map"
+    """A real CRS, metres."""
+    ROAD = "road"
+    """Local engineering CRS: x = offset to the right of the route line, y = chainage, metres."""
+    SHEET = "sheet"
+    """Images laid out one above the other, because no position is known; metres, or pixels without a scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFrame:
+    """The coordinate system of all products of a run.
+
+    Attributes:
+        kind: what the coordinates mean.
+        crs_wkt: WKT of the CRS: a projected one for MAP, an engineering CRS otherwise.
+        unit: "m", or "px" on a sheet without a ground scale.
+    """
+
+    kind: CoordinateKind
+    crs_wkt: str
+    unit: str = "m"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one frame lies: ground (vehicle) metres, or flipped pixels, to output coordinates.
+
+    x_out = x0 + cos(a) x + sin(a) y, y_out = y0 - sin(a) x + cos(a) y, with a = azimuth of travel from output y.
+
+    Attributes:
+        origin_xy: output coordinates of the ground point under the camera.
+        azimuth_deg: direction of travel, clockwise from the output y axis (north in MAP).
+    """
+
+    origin_xy: tuple[float, float]
+    azimuth_deg: float = 0.0
+
+    def to_output_xy(self, xy: FloatArray) -> FloatArray:
+        """(N, 2) output coordinates of (N, 2) ground points (x right of travel, y ahead)."""
+        angle = np.deg2rad(self.azimuth_deg)
+        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        return np.asarray(xy @ rotation.T + np.asarray(self.origin_xy), float)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One survey image.
+
+    Attributes:
+        key: path relative to the survey folder, with forward slashes: the frame's identity in all outputs.
+        path: where the file is.
+        size_wh_px: image size after EXIF rotation.
+        recording: frames of one recording share camera mount and route; strips and joins stay within one.
+        chainage_m: of the point under the camera, along the route (or along the track); None if unknown.
+        placement: where it lies in output coordinates.
+        ground: the ground plane of its camera, None if nothing says how large a pixel is.
+        owns_y_m: the strip of road (ground y, from and to, metres ahead) this frame answers for; None = all it sees.
+        time_s: seconds since the epoch, None if unknown.
+    """
+
+    key: str
+    path: Path
+    size_wh_px: tuple[int, int]
+    recording: str
+    placement: Placement
+    chainage_m: float | None = None
+    ground: GroundPlane | None = None
+    owns_y_m: tuple[float, float] | None = None
+    time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoadCrack:
+    """One crack of the road, after cutting to strips and joining across frames. One row of the `cracks` layer.
+
+    Metric numbers are None together where the ground scale is unknown; chainage and offset where the position is.
+
+    Attributes:
+        crack_id: stable name, «C000001» in the order of frames and position.
+        line_xy: (N, 2) vertices in output coordinates.
+        width_px, width_mm: (N,) width at each vertex.
+        length_px, length_m: length along the line.
+        orientation_deg: against the direction of travel, [0, 180), 0 along, 90 across.
+        confidence: mean crack probability along the line.
+        chainage_from_m, chainage_to_m: least and greatest chainage of its vertices.
+        offset_m: mean offset to the right of the route line (or of the vehicle's path).
+        touches_border: it leaves the picture, so the true crack is longer.
+        frame_keys: the frames it was seen in.
+        gsd_mm: median pixel size across (row) and along (column), millimetres.
+    """
+
+    crack_id: str
+    line_xy: FloatArray
+    width_px: FloatArray
+    length_px: float
+    orientation_deg: float
+    confidence: float
+    touches_border: bool
+    frame_keys: tuple[str, ...]
+    recording: str
+    width_mm: FloatArray | None = None
+    length_m: float | None = None
+    chainage_from_m: float | None = None
+    chainage_to_m: float | None = None
+    offset_m: float | None = None
+    gsd_mm: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.line_xy)
+        require(self.line_xy.shape == (count, 2) and count >= 2, "line_xy", "shape (N >= 2, 2)", self.line_xy.shape)
+        require((self.width_mm is None) == (self.length_m is None), "width_mm, length_m", "both or neither",
+                (self.width_mm, self.length_m))
+
+    @property
+    def chainage_m(self) -> float | None:
+        """Chainage of its middle, metres."""
+        if self.chainage_from_m is None or self.chainage_to_m is None:
+            return None
+        return (self.chainage_from_m + self.chainage_to_m) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOutcome:
+    """What became of one frame. One row of the `frames` layer.
+
+    Attributes:
+        frame: the frame.
+        status: "ok", "no_crack" or "skipped".
+        reason: why it was skipped, one sentence; empty otherwise.
+        footprint_xy: (4, 2) outline of what was measured, output coordinates (the owned strip, or the image).
+        segmented_share: share of the image the segmenter looked at.
+        crack_count: cracks found in it before joining.
+        mask_name: file name below masks/, empty if there is none.
+    """
+
+    frame: Frame
+    status: str
+    reason: str = ""
+    footprint_xy: FloatArray = field(default_factory=lambda: np.empty((0, 2)))
+    segmented_share: float = 0.0
+    crack_count: int = 0
+    mask_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Statistics of one stretch of road. One row of the `sections` layer and of sections.csv.
+
+    Attributes:
+        section_id: «080BDF0070:0-100».
+        recording: the recording it belongs to.
+        from_m, to_m: chainage; None where no chainage is known and the section is one image.
+        outline_xy: (N, 2) polygon in output coordinates.
+        covered_m, missing_m: length of road measured, and length not (no frame, or skipped).
+        area_m2: measured road area.
+        crack_count: cracks with their middle in the section.
+        crack_length_m: length of crack inside the section (a crack that crosses the boundary is shared out).
+        crack_area_m2: integral of width along those lines.
+        mean_width_mm, max_width_mm: of those lines, weighted by length; None without cracks.
+        longitudinal_m, transverse_m, other_m: length within 20 degrees of along, of across, and neither.
+    """
+
+    section_id: str
+    recording: str
+    from_m: float | None
+    to_m: float | None
+    outline_xy: FloatArray
+    covered_m: float
+    missing_m: float
+    area_m2: float
+    crack_count: int
+    crack_length_m: float
+    crack_area_m2: float
+    mean_width_mm: float | None
+    max_width_mm: float | None
+    longitudinal_m: float
+    transverse_m: float
+    other_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyResult:
+    """All that the products are made from: a pure function of the journal.
+
+    Attributes:
+        output: the coordinate system of all geometry below.
+        outcomes: one per frame, in survey order.
+        cracks: in order of crack_id.
+        sections: in order of recording and chainage.
+        notes: what was done without, or assumed, in sentences a user reads ("no position known: ...").
+    """
+
+    output: OutputFrame
+    outcomes: tuple[FrameOutcome, ...]
+    cracks: tuple[RoadCrack, ...]
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...] = ()
