@@ -1,0 +1,1 @@
+"""Training of the nets with pytorch-lightning: resumable, reproducible from its saved configuration."""

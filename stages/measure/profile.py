@@ -1,0 +1,171 @@
+"""Probabilities between pixels: sampled anywhere, integrated across and along a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from crackmap.calibration.frames import centre_from_corner_xy
+from crackmap.stages.records import FloatArray
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+_STEP_PX = 0.5
+"""Distance between samples. The sampled surface is bilinear, so a finer step changes widths by less than 0.01 px."""
+
+_VALLEY_RISE = 0.1
+"""A rise by this much after the probability fell below one half is the flank of a neighbouring crack."""
+
+_SAMPLES_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityField:
+    """A window of an image's crack probability, readable at any point.
+
+    Attributes:
+        padded: (height + 2, width + 2) uint8 probability * 255, with a rim: zero towards the inside of the image,
+            the edge value repeated along the image's border, so that a crack is not thinner at the border.
+        x0_px, y0_px: the window's top-left corner in the image.
+        size_wh_px: width and height of the full image; the probability is 0 outside it.
+    """
+
+    padded: NDArray[np.uint8]
+    x0_px: int
+    y0_px: int
+    size_wh_px: tuple[int, int]
+
+    @classmethod
+    def from_window(
+        cls, window: NDArray[np.uint8], *, x0_px: int, y0_px: int, size_wh_px: tuple[int, int]
+    ) -> ProbabilityField:
+        """The field of a window (height, width) that lies at (x0, y0) in its image."""
+        padded = np.pad(window, 1)
+        height, width = window.shape
+        if y0_px == 0:
+            padded[0] = padded[1]
+        if y0_px + height == size_wh_px[1]:
+            padded[-1] = padded[-2]
+        if x0_px == 0:
+            padded[:, 0] = padded[:, 1]
+        if x0_px + width == size_wh_px[0]:
+            padded[:, -1] = padded[:, -2]
+        return cls(padded, x0_px, y0_px, size_wh_px)
+
+    def at(self, xy_px: FloatArray) -> NDArray[np.float32]:
+        """Bilinear probability, 0 to 1, at points (..., 2) in window pixels from the top-left corner."""
+        xy = centre_from_corner_xy(xy_px) + 1.0
+        values = map_coordinates(self.padded, (xy[..., 1], xy[..., 0]), order=1, mode="nearest", output=np.float32)
+        x, y = xy_px[..., 0] + self.x0_px, xy_px[..., 1] + self.y0_px
+        outside = (x < 0) | (y < 0) | (x > self.size_wh_px[0]) | (y > self.size_wh_px[1])
+        values[outside] = 0.0
+        return np.asarray(values / np.float32(255.0), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class CrossSections:
+    """What lies across a line, one entry per point.
+
+    Attributes:
+        width_px: (N,) width of the crack; 0 where the point is not on one.
+        offset_px: (N,) from the point to the middle of the crack, positive along the normal.
+    """
+
+    width_px: FloatArray
+    offset_px: FloatArray
+
+
+def cross_sections(
+    field: ProbabilityField, xy_px: FloatArray, normal_xy: FloatArray, half_width_px: FloatArray, floor: float
+) -> CrossSections:
+    """Width and middle of the crack at each point, from the probability along the normal.
+
+    The width is the integral of the probability, which is exact where the probability is the covered share of a
+    pixel. From the highest value near the point it reaches to both sides, until the probability falls below
+    `floor`, or rises again (a neighbouring crack), or 1.5 half-widths + 2.5 px are passed. The plateau of a crack
+    wide enough to fill pixels counts as 1: there a lower value is the segmenter's doubt, not a thinner crack.
+
+    Args:
+        field: the probabilities.
+        xy_px: (N, 2) points, window pixels.
+        normal_xy: (N, 2) unit vectors across the line.
+        half_width_px: (N,) rough half-width of the crack at the points.
+        floor: probability at which the crack ends.
+    """
+    width, offset = np.zeros(len(xy_px)), np.zeros(len(xy_px))
+    reach = np.maximum(np.ceil((1.5 * half_width_px + 2.5) / _STEP_PX), 1).astype(np.int64)
+    # Points with about the same reach are taken together, so that one wide crack does not make all profiles long.
+    bucket = 1 << np.ceil(np.log2(reach)).astype(np.int64)
+    for size in np.unique(bucket):
+        members = np.flatnonzero(bucket == size)
+        for part in np.array_split(members, -(-len(members) * 2 * int(size) // _SAMPLES_AT_ONCE)):
+            width[part], offset[part] = _sections(
+                field, xy_px[part], normal_xy[part], half_width_px[part], reach[part], floor
+            )
+    return CrossSections(width, offset)
+
+
+def _sections(
+    field: ProbabilityField, xy: FloatArray, normal: FloatArray, half_width: FloatArray, reach: NDArray[np.int64],
+    floor: float,
+) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+    most = int(reach.max())
+    steps = np.arange(-most, most + 1)
+    p = field.at(xy[:, None, :] + (steps * _STEP_PX)[None, :, None] * normal[:, None, :])
+    p[np.abs(steps)[None, :] > reach[:, None]] = 0.0
+    near = np.abs(steps)[None, :] * _STEP_PX <= np.maximum(1.0, 0.5 * half_width)[:, None]
+    start = np.argmax(np.where(near, p, -1.0), axis=1)
+    kept = _reached(p, start, floor)
+    weight = np.where(kept, p, 0.0).astype(np.float64)
+    total = weight.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        offset = np.where(total > 0, weight @ steps / total, 0.0) * _STEP_PX
+    plateau = weight.max(axis=1)
+    # From 2.5 px (not yet filled) to 3.5 px (filled at every angle) width at half height.
+    filled = np.clip((weight > 0.5 * plateau[:, None]).sum(axis=1) * _STEP_PX - 2.5, 0.0, 1.0)
+    return total * _STEP_PX / np.where(plateau > 0, plateau, 1.0) ** filled, offset
+
+
+def _reached(p: NDArray[np.float32], start: NDArray[np.int64], floor: float) -> NDArray[np.bool_]:
+    """(N, S) the samples that belong to the crack at `start`."""
+    count = p.shape[1]
+    index = np.arange(count)
+    kept = np.zeros(p.shape, bool)
+    for side in (1, -1):
+        at = start[:, None] + side * index[None, :]
+        there = (at >= 0) & (at < count)
+        outward = np.where(there, np.take_along_axis(p, np.clip(at, 0, count - 1), axis=1), 0.0)
+        falling = np.minimum.accumulate(outward, axis=1)
+        stop = (outward < floor) | ((outward - falling > _VALLEY_RISE) & (falling < 0.5))
+        last = np.where(stop.any(axis=1), np.argmax(stop, axis=1), count)
+        lowest = np.argmin(np.where(index[None, :] < last[:, None], outward, np.inf), axis=1)
+        is_valley = np.take_along_axis(outward, np.minimum(last, count - 1)[:, None], axis=1)[:, 0] >= floor
+        last = np.where(is_valley & (last < count), lowest + 1, last)
+        reach = (side * (index[None, :] - start[:, None]) >= 0) & (np.abs(index[None, :] - start[:, None]) < last[:, None])
+        kept |= reach
+    return kept
+
+
+def reach_along(
+    field: ProbabilityField, xy_px: FloatArray, direction_xy: FloatArray, farthest_px: FloatArray, floor: float
+) -> FloatArray:
+    """(N,) how far a crack goes on from each point in a direction, pixels: the integral of the probability.
+
+    Args:
+        field: the probabilities.
+        xy_px: (N, 2) points inside cracks, window pixels.
+        direction_xy: (N, 2) unit vectors.
+        farthest_px: (N,) the most that is returned.
+        floor: probability at which the crack ends.
+    """
+    if len(xy_px) == 0:
+        return np.empty(0)
+    count = int(np.ceil(farthest_px.max() / _STEP_PX)) + 1
+    distance = np.arange(count) * _STEP_PX
+    p = field.at(xy_px[:, None, :] + distance[None, :, None] * direction_xy[:, None, :]).astype(np.float64)
+    p[distance[None, :] > farthest_px[:, None]] = 0.0
+    inside = np.minimum.accumulate(p >= floor, axis=1)
+    # Inside the crack doubt does not shorten it: only the last, falling flank counts by its value.
+    solid = np.maximum.accumulate((inside & (p >= 0.5))[:, ::-1], axis=1)[:, ::-1]
+    value = np.where(solid, 1.0, np.where(inside, p, 0.0))
+    return np.asarray(np.minimum((value.sum(axis=1) - 0.5 * value[:, 0]) * _STEP_PX, farthest_px), float)

@@ -1,0 +1,79 @@
+"""A rendered picture of cracked road: cracks painted on a surface, seen through a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crackmap.stages.render import surface
+from crackmap.stages.render.paths import CrackPath, branches, crack_network, random_crack
+from crackmap.stages.render.stroke import draw_coverage
+
+
+def random_cracks(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> list[CrackPath]:
+    """None, one or a few cracks with branches, or an alligator patch: the mix that training crops show."""
+    draw = rng.random()
+    if draw < 0.18:
+        return []
+    width_px = float(np.exp(rng.uniform(np.log(0.8), np.log(9.0))))
+    if draw < 0.36:
+        cell = rng.uniform(14, 60)
+        return crack_network(rng, size_wh_px, cell_px=cell, width_px=min(width_px, cell / 6))
+    cracks: list[CrackPath] = []
+    for _ in range(int(rng.integers(1, 4))):
+        crack = random_crack(rng, size_wh_px, width_px=width_px * rng.uniform(0.6, 1.3))
+        cracks += [crack, *branches(rng, crack, int(rng.integers(0, 4)))]
+    return cracks
+
+
+def coverage(cracks: Sequence[CrackPath], size_wh_px: tuple[int, int]) -> NDArray[np.float32]:
+    """(height, width) share of each pixel that any of the cracks covers, 0 to 1."""
+    total = np.zeros(size_wh_px[::-1], np.float32)
+    for crack in cracks:
+        np.maximum(total, draw_coverage(crack.xy_px, crack.width_px, size_wh_px), out=total)
+    return total
+
+
+def paint_cracks(rng: np.random.Generator, image: surface.FloatImage, covered: NDArray[np.float32]) -> None:
+    """Darkens `image` in place where cracks are: uneven depth, and now and then a faint bright lip."""
+    height, width = covered.shape
+    darkness = rng.uniform(0.15, 0.75)
+    uneven = 1 + 0.25 * surface.value_noise(rng, (width, height), rng.uniform(3, 20))
+    if rng.random() < 0.3:
+        lip = cv2.GaussianBlur(covered, (0, 0), 1.5) * (1 - covered)
+        image *= 1 + (lip * rng.uniform(0.05, 0.3))[..., None]
+    depth = np.clip(covered * darkness * uneven, 0, 0.95)
+    image *= 1 - depth[..., None]
+
+
+def photograph(rng: np.random.Generator, image: surface.FloatImage) -> NDArray[np.uint8]:
+    """What the camera makes of it: blur, sensor noise, exposure, JPEG. (height, width, 3) uint8."""
+    seen = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.1))
+    seen = seen * rng.uniform(0.8, 1.2) + rng.normal(0, 6)
+    seen += rng.standard_normal(seen.shape[:2], dtype=np.float32)[..., None] * rng.uniform(0, 5)
+    picture = np.clip(seen, 0, 255).astype(np.uint8)
+    if rng.random() < 0.5:
+        quality = int(rng.integers(55, 96))
+        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.uint8)
+    return np.ascontiguousarray(picture)
+
+
+def render_crop(
+    rng: np.random.Generator, background: surface.FloatImage
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A training crop on `background` (changed in place) and its label.
+
+    Returns:
+        The picture (height, width, 3) uint8 and the crack coverage (height, width), 0 to 1.
+    """
+    height, width = background.shape[:2]
+    for add, share in surface.DISTRACTORS:
+        if rng.random() < share:
+            add(rng, background)
+    covered = coverage(random_cracks(rng, (width, height)), (width, height))
+    paint_cracks(rng, background, covered)
+    return photograph(rng, background), covered

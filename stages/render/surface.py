@@ -1,0 +1,123 @@
+"""Road surfaces and what lies on them: texture, joints, grooves, sealant, paint, shadow. None of it is a crack."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crackmap.stages.render.paths import random_crack, smooth_noise
+from crackmap.stages.render.stroke import draw_coverage
+
+FloatImage = NDArray[np.float32]
+"""(height, width, 3) RGB from 0 to 255."""
+
+
+def value_noise(rng: np.random.Generator, size_wh_px: tuple[int, int], scale_px: float) -> NDArray[np.float32]:
+    """(height, width) smooth random field of about zero mean and unit variance with features of `scale_px`."""
+    width, height = size_wh_px
+    coarse_shape = (max(int(height / scale_px) + 3, 3), max(int(width / scale_px) + 3, 3))
+    coarse = rng.standard_normal(coarse_shape, dtype=np.float32)
+    full = cv2.resize(coarse, None, fx=scale_px, fy=scale_px, interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(full[:height, :width])
+
+
+def procedural_road(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> FloatImage:
+    """An asphalt or concrete surface: base tone, unevenness, aggregate and fine grain."""
+    width, height = size_wh_px
+    tone = rng.uniform(75, 185)
+    grey = np.full((height, width), tone, np.float32)
+    grey += value_noise(rng, size_wh_px, rng.uniform(60, 200)) * rng.uniform(1, 7)
+    grain = rng.standard_normal((height, width), dtype=np.float32)
+    for sigma, strength in ((rng.uniform(0.5, 0.9), rng.uniform(2, 9)), (rng.uniform(1.0, 2.5), rng.uniform(1, 8))):
+        blurred = cv2.GaussianBlur(grain, (0, 0), sigma)
+        grey += blurred * np.float32(strength / max(float(blurred.std()), 1e-6))
+    tint = 1 + rng.normal(0, 0.015, 3).astype(np.float32)
+    return np.clip(grey[..., None] * tint, 0, 255).astype(np.float32)
+
+
+def add_joint(rng: np.random.Generator, image: FloatImage) -> None:
+    """A straight dark joint or saw cut right through the picture: even width, no wandering."""
+    height, width = image.shape[:2]
+    angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.15) if rng.random() < 0.7 else rng.uniform(0, np.pi)
+    centre = rng.uniform(0, 1, 2) * (width, height)
+    reach = np.array([np.cos(angle), np.sin(angle)]) * (width + height)
+    mask = draw_coverage(np.array([centre - reach, centre + reach]), np.full(2, rng.uniform(1, 8)), (width, height))
+    image *= 1 - (mask * rng.uniform(0.15, 0.6))[..., None]
+
+
+def add_grooves(rng: np.random.Generator, image: FloatImage) -> None:
+    """Periodic, broken grooves (tined concrete, ravelled lanes) in a soft patch at any angle and pitch."""
+    height, width = image.shape[:2]
+    angle, pitch = rng.uniform(0, np.pi), rng.uniform(4, 32)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    phase = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / pitch)
+    phase += value_noise(rng, (width, height), rng.uniform(20, 80)) * rng.uniform(0.1, 1.2)
+    wave = np.clip(np.cos(phase) - rng.uniform(0.2, 0.8), 0, None)
+    broken = np.clip(value_noise(rng, (width, height), rng.uniform(8, 40)) + rng.uniform(-0.3, 1.0), 0, 1)
+    patch = np.clip(value_noise(rng, (width, height), 120) * 2 + rng.uniform(0.2, 1.5), 0, 1)
+    image *= 1 - (wave * broken * patch * rng.uniform(0.1, 0.5))[..., None]
+
+
+def add_specks(rng: np.random.Generator, image: FloatImage) -> None:
+    """Clouds of dark specks: open pores and exposed aggregate."""
+    height, width = image.shape[:2]
+    fine = value_noise(rng, (width, height), rng.uniform(2, 5))
+    cloud = np.clip(value_noise(rng, (width, height), rng.uniform(40, 120)) + rng.uniform(-0.2, 0.8), 0, 1)
+    specks = np.clip(fine - rng.uniform(0.6, 1.4), 0, 1) * cloud
+    image *= 1 - np.clip(specks * rng.uniform(0.4, 1.2), 0, 0.8)[..., None]
+
+
+def add_sealed_crack(rng: np.random.Generator, image: FloatImage) -> None:
+    """A broad, even, soft-edged band of sealant along a crack's course."""
+    height, width = image.shape[:2]
+    path = random_crack(rng, (width, height), width_px=1.0)
+    band = draw_coverage(path.xy_px, np.full(len(path.xy_px), rng.uniform(9, 26)), (width, height))
+    band = cv2.GaussianBlur(band, (0, 0), rng.uniform(0.6, 2.0))
+    tone = rng.uniform(20, 80) if rng.random() < 0.8 else rng.uniform(150, 200)
+    image += (band * rng.uniform(0.5, 0.95))[..., None] * (tone - image)
+
+
+def add_paint(rng: np.random.Generator, image: FloatImage) -> None:
+    """A straight paint stripe with worn spots, white or yellow."""
+    height, width = image.shape[:2]
+    angle, centre = rng.uniform(0, np.pi), rng.uniform(0, 1, 2) * (width, height)
+    reach = np.array([np.cos(angle), np.sin(angle)]) * (width + height)
+    ends = np.array([centre - reach, centre + reach])
+    stripe = draw_coverage(ends, np.full(2, rng.uniform(10, 60)), (width, height))
+    wear = np.clip(value_noise(rng, (width, height), rng.uniform(2, 9)) + rng.uniform(0.2, 2.5), 0, 1)
+    colour = np.array([235, 235, 230] if rng.random() < 0.6 else [220, 175, 70], np.float32) * rng.uniform(0.7, 1.05)
+    image += (stripe * wear * rng.uniform(0.6, 1))[..., None] * (colour - image)
+
+
+def add_shadow(rng: np.random.Generator, image: FloatImage) -> None:
+    """A soft shadow with an irregular edge (trees, the vehicle, a kerb)."""
+    height, width = image.shape[:2]
+    field = value_noise(rng, (width, height), rng.uniform(50, 200))
+    edge = rng.uniform(0.05, 0.6)
+    shade = np.clip((field - rng.uniform(-0.6, 0.8)) / edge, 0, 1)
+    image *= 1 - (shade * rng.uniform(0.2, 0.65))[..., None]
+
+
+def add_patch_edge(rng: np.random.Generator, image: FloatImage) -> None:
+    """A repaired rectangle of another tone: its border is an edge, not a crack."""
+    height, width = image.shape[:2]
+    centre, size = rng.uniform(0, 1, 2) * (width, height), rng.uniform(0.2, 0.9, 2) * (width, height)
+    corners = cv2.boxPoints((centre.tolist(), size.tolist(), float(rng.normal(0, 12))))
+    corners += smooth_noise(rng, 8, 1).reshape(4, 2) * 3
+    mask = np.zeros((height, width), np.float32)
+    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 1.0, lineType=cv2.LINE_AA, shift=4)
+    mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 1.5))
+    image *= 1 - (mask * rng.uniform(-0.2, 0.35))[..., None]
+
+
+DISTRACTORS = (
+    (add_grooves, 0.25),
+    (add_specks, 0.25),
+    (add_joint, 0.18),
+    (add_sealed_crack, 0.15),
+    (add_patch_edge, 0.12),
+    (add_paint, 0.12),
+    (add_shadow, 0.25),
+)
+"""What is drawn on a training crop without a label, and how often. Grooves and specks cured most false alarms."""

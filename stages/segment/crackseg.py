@@ -1,0 +1,150 @@
+"""CrackSeg: a dilated encoder, a multiscale dilated convolution module and an up-sampling module.
+
+After Song, Jia, Zhu, Jia, Gao, "Automated Pavement Crack Damage Detection Using Deep Multiscale Convolutional
+Features", Journal of Advanced Transportation 2020, 6412562. Encoders come from segmentation-models-pytorch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crackmap.calibration.errors import require
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class CrackSegConfig:
+    """The shape of a CrackSeg net; the defaults are the light net that ships.
+
+    Attributes:
+        encoder: name of an encoder of segmentation-models-pytorch that can run at output stride 16.
+        reduce_channels: channels of the fused Block3 + Block4 before the multiscale module; 0 = as they are (published).
+        branches: (kernel, dilation rate) of each parallel branch of the multiscale module.
+        branch_channels: channels of each branch.
+        multiscale_channels: channels behind the multiscale module's 1x1 convolution.
+        low_channels: channels of the low-level features (Conv1 + Block1) at 1/4.
+        high_channels: channels of the high-level features when they join at 1/4.
+        decoder_channels: channels of the 3x3 convolutions at 1/4.
+        decoder_convolutions: how many there are.
+        refine_channels: channels of a refinement at 1/2 that ends in a learned up-sampling to full size;
+            0 = logits at 1/4, resized (published). Lines of 1-2 px need it.
+    """
+
+    encoder: str = "mobilenet_v2"
+    reduce_channels: int = 96
+    branches: tuple[tuple[int, int], ...] = ((1, 1), (3, 3), (5, 5))
+    branch_channels: int = 64
+    multiscale_channels: int = 128
+    low_channels: int = 32
+    high_channels: int = 64
+    decoder_channels: int = 64
+    decoder_convolutions: int = 3
+    refine_channels: int = 32
+
+    def __post_init__(self) -> None:
+        require(self.decoder_convolutions >= 1, "decoder_convolutions", "1 or more", self.decoder_convolutions)
+        require(len(self.branches) >= 1, "branches", "at least one (kernel, dilation)", self.branches)
+
+
+PUBLISHED_RESNET50 = CrackSegConfig("resnet50", 0, ((1, 1), (3, 3), (5, 5)), 256, 256, 256, 512, 256, 3, 0)
+"""CrackSeg as published, ResNet-50."""
+
+
+def _block(channels_in: int, channels_out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (kernel - 1) // 2
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, padding=padding, dilation=dilation, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _resize(features: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class MultiscaleDilatedModule(nn.Module):
+    """Block3 and Block4 fused, seen by parallel dilated convolutions, concatenated, reduced by a 1x1 convolution.
+
+    The paper's kernels 1x1, 3x3, 5x5 and rates 1, 3, 5 are taken as pairs, one branch each.
+    """
+
+    def __init__(self, channels_in: int, config: CrackSegConfig) -> None:
+        super().__init__()
+        self.reduce = _block(channels_in, config.reduce_channels, 1) if config.reduce_channels else nn.Identity()
+        width = config.reduce_channels or channels_in
+        self.branches = nn.ModuleList(_block(width, config.branch_channels, k, d) for k, d in config.branches)
+        self.merge = _block(config.branch_channels * len(config.branches), config.multiscale_channels, 1)
+
+    def forward(self, block3: Tensor, block4: Tensor) -> Tensor:
+        """(B, multiscale_channels, h, w) at 1/16."""
+        fused = self.reduce(torch.cat([block3, block4], dim=1))
+        merged: Tensor = self.merge(torch.cat([branch(fused) for branch in self.branches], dim=1))
+        return merged
+
+
+class UpsamplingModule(nn.Module):
+    """Low-level features (Conv1 + Block1) and high-level ones joined at 1/4, then 3x3 convolutions."""
+
+    def __init__(self, conv1: int, block1: int, config: CrackSegConfig) -> None:
+        super().__init__()
+        self.low = _block(conv1 + block1, config.low_channels, 1)
+        self.high = _block(config.multiscale_channels, config.high_channels, 1)
+        widths = [config.low_channels + config.high_channels] + [config.decoder_channels] * config.decoder_convolutions
+        self.convolutions = nn.Sequential(*(_block(a, b, 3) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+
+    def forward(self, conv1: Tensor, block1: Tensor, high: Tensor) -> Tensor:
+        """(B, decoder_channels, h, w) at 1/4."""
+        low = self.low(torch.cat([functional.max_pool2d(conv1, 2), block1], dim=1))
+        result: Tensor = self.convolutions(torch.cat([low, _resize(self.high(high), low)], dim=1))
+        return result
+
+
+class Refinement(nn.Module):
+    """One step from 1/4 to 1/2 with Conv1's features, and a learned up-sampling from there to full size."""
+
+    def __init__(self, conv1: int, config: CrackSegConfig) -> None:
+        super().__init__()
+        self.narrow = _block(config.decoder_channels, config.refine_channels, 1)
+        self.joined = _block(config.refine_channels + conv1, config.refine_channels, 3)
+        self.head = nn.Sequential(nn.Conv2d(config.refine_channels, 4, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, conv1: Tensor, features: Tensor) -> Tensor:
+        """(B, 1, H, W) logits at full size."""
+        joined = self.joined(torch.cat([_resize(self.narrow(features), conv1), conv1], dim=1))
+        logits: Tensor = self.head(joined)
+        return logits
+
+
+class CrackSeg(nn.Module):
+    """CrackSeg with one logit a pixel: the softmax over {road, crack} of the paper is a sigmoid of their difference."""
+
+    def __init__(self, config: CrackSegConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = smp.encoders.get_encoder(config.encoder, in_channels=3, weights=None, output_stride=16)
+        _, conv1, block1, _, block3, block4 = self.encoder.out_channels
+        self.multiscale = MultiscaleDilatedModule(block3 + block4, config)
+        self.upsampling = UpsamplingModule(conv1, block1, config)
+        self.refinement = Refinement(conv1, config) if config.refine_channels else None
+        self.head = None if config.refine_channels else nn.Conv2d(config.decoder_channels, 1, 1)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) crack logits of RGB images (B, 3, H, W) from 0 to 255, H and W multiples of 16."""
+        normalised = (images - self.mean) / self.std
+        _, conv1, block1, _, block3, block4 = self.encoder(normalised)
+        features = self.upsampling(conv1, block1, self.multiscale(block3, block4))
+        if self.refinement is not None:
+            logits: Tensor = self.refinement(conv1, features)
+        elif self.head is not None:
+            logits = _resize(self.head(features), images)
+        return logits

@@ -1,0 +1,91 @@
+"""Training of the segmenter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crackmap.stages.datasets.crops import SEGMENT_MIXTURE, CropDataset, CropSource
+from crackmap.stages.segment.crackseg import CrackSeg, CrackSegConfig
+from crackmap.stages.training.loop import CrackModule, TrainingConfig, fit, load_encoder
+from crackmap.stages.weights import read_weights, save_weights
+
+POSITIVE_WEIGHT = 2.0
+"""A crack pixel counts this often in the cross-entropy, so that half-covered pixels of hairlines pass 0.5.
+
+The best answer to a pixel of coverage c is then p = 2c / (1 + c), which can be undone: c = p / (2 - p).
+"""
+
+
+def segmentation_loss(logits: Tensor, crack: Tensor, weight: Tensor) -> Tensor:
+    """Weighted cross-entropy plus Dice over the batch.
+
+    Args:
+        logits: (B, 1, H, W).
+        crack: (B, 1, H, W) coverage 0 to 1: a soft target, so that the probability keeps the sub-pixel width.
+        weight: (B, 1, H, W) trust in the label.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, crack, weight=weight, pos_weight=logits.new_tensor(POSITIVE_WEIGHT), reduction="sum"
+    )
+    entropy = entropy / weight.sum().clamp(min=1)
+    probability = torch.sigmoid(logits) * weight
+    overlap = (probability * crack).sum()
+    dice = 1 - (2 * overlap + 1) / (probability.square().sum() + (crack.square() * weight).sum() + 1)
+    return entropy + 0.5 * dice
+
+
+class SegmentModule(CrackModule):
+    """CrackSeg under `segmentation_loss`."""
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        """The loss of one batch of crops."""
+        images = batch["image"].float().contiguous(memory_format=torch.channels_last)
+        loss = segmentation_loss(self.net(images).float(), batch["crack"], batch["weight"])
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+
+def train_segment(
+    config: TrainingConfig,
+    net_config: CrackSegConfig,
+    *,
+    data: Path,
+    out: Path,
+    encoder_weights: Path | None = None,
+    start: Path | None = None,
+    resume: bool = False,
+) -> Path:
+    """Trains a segmenter and returns the path of its weights, out/segment.safetensors.
+
+    Args:
+        config: the training run.
+        net_config: the shape of the net.
+        data: data folder with the sets of SEGMENT_MIXTURE.
+        out: folder of the run.
+        encoder_weights: ImageNet weights of the encoder to start from.
+        start: weights of an earlier training of the same net to start from.
+        resume: go on from the last checkpoint in `out`.
+    """
+    pl.seed_everything(config.seed)
+    net = CrackSeg(net_config)
+    if encoder_weights is not None:
+        load_encoder(net.encoder, encoder_weights)
+    if start is not None:
+        net.load_state_dict(read_weights(start).tensors)
+    net = net.to(memory_format=torch.channels_last)
+    source = CropSource(data, SEGMENT_MIXTURE, side_px=config.side_px)
+    module = SegmentModule(net, config)
+    fit(
+        module,
+        lambda first, length: CropDataset(source, length=length, seed=config.seed, start=first),
+        out,
+        resume=resume,
+    )
+    path = out / "segment.safetensors"
+    save_weights(path, module.net, stage="segment", net="crackseg", config=net_config)
+    return path
