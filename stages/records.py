@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from crackmap.calibration.errors import require
 from numpy.typing import NDArray
+
+from crackmap.calibration.errors import require
 
 FloatArray = NDArray[np.float64]
 ProbabilityArray = NDArray[np.float32]
@@ -168,14 +169,22 @@ class Crack:
 
     def __post_init__(self) -> None:
         count = len(self.centreline_xy_px)
-        require(self.centreline_xy_px.shape == (count, 2) and count >= 2, "centreline_xy_px", "shape (N >= 2, 2)",
-                self.centreline_xy_px.shape)
+        require(
+            self.centreline_xy_px.shape == (count, 2) and count >= 2,
+            "centreline_xy_px",
+            "shape (N >= 2, 2)",
+            self.centreline_xy_px.shape,
+        )
         require(self.width_px.shape == (count,), "width_px", f"shape ({count},)", self.width_px.shape)
         require(0.0 <= self.orientation_deg < 180.0, "orientation_deg", "degrees in [0, 180)", self.orientation_deg)
         require(0.0 <= self.confidence <= 1.0, "confidence", "a number from 0 to 1", self.confidence)
         metric = (self.centreline_xy_m is None, self.width_mm is None, self.length_m is None, self.gsd_mm is None)
         require(len(set(metric)) == 1, "metric fields", "all given or all None", metric)
         if self.centreline_xy_m is not None and self.width_mm is not None:
-            require(self.centreline_xy_m.shape == (count, 2), "centreline_xy_m", f"shape ({count}, 2)",
-                    self.centreline_xy_m.shape)
+            require(
+                self.centreline_xy_m.shape == (count, 2),
+                "centreline_xy_m",
+                f"shape ({count}, 2)",
+                self.centreline_xy_m.shape,
+            )
             require(self.width_mm.shape == (count,), "width_mm", f"shape ({count},)", self.width_mm.shape)

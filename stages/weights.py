@@ -113,5 +113,3 @@ def shipped_weights(stage: str) -> Weights:
 def nested_tuples(value: Any) -> Any:
     """JSON lists as the tuples that frozen configurations hold."""
     return tuple(nested_tuples(item) for item in value) if isinstance(value, list) else value
-
-

@@ -44,9 +44,7 @@ def _halve(mask: NDArray[np.bool_], longest_px: int) -> list[tuple[int, int, int
         parts = [(x0, y0, mask[y0 : (y0 + y1) // 2, x0:x1]), (x0, (y0 + y1) // 2, mask[(y0 + y1) // 2 : y1, x0:x1])]
     else:
         parts = [(x0, y0, mask[y0:y1, x0 : (x0 + x1) // 2]), ((x0 + x1) // 2, y0, mask[y0:y1, (x0 + x1) // 2 : x1])]
-    return [
-        (x + a, y + b, x + c, y + d) for x, y, part in parts for a, b, c, d in _halve(part, longest_px)
-    ]
+    return [(x + a, y + b, x + c, y + d) for x, y, part in parts for a, b, c, d in _halve(part, longest_px)]
 
 
 def _grow(boxes: BoxArray, smallest_px: int, shape_hw: tuple[int, ...]) -> BoxArray:

@@ -1,0 +1,1 @@
+"""The first stage: where cracks may be, found by RetinaNet at reduced scale."""

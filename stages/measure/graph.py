@@ -6,13 +6,14 @@ import heapq
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components, depth_first_order
+
 from crackmap.calibration.frames import corner_from_centre_xy
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.measure.skeleton import Skeleton
 from crackmap.stages.records import FloatArray
-from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components, depth_first_order
 
 IntArray = NDArray[np.int64]
 

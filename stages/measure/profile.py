@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from crackmap.calibration.frames import centre_from_corner_xy
-from crackmap.stages.records import FloatArray
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
+
+from crackmap.calibration.frames import centre_from_corner_xy
+from crackmap.stages.records import FloatArray
 
 _STEP_PX = 0.5
 """Distance between samples. The sampled surface is bilinear, so a finer step changes widths by less than 0.01 px."""
@@ -141,31 +142,34 @@ def _reached(p: NDArray[np.float32], start: NDArray[np.int64], floor: float) -> 
         lowest = np.argmin(np.where(index[None, :] < last[:, None], outward, np.inf), axis=1)
         is_valley = np.take_along_axis(outward, np.minimum(last, count - 1)[:, None], axis=1)[:, 0] >= floor
         last = np.where(is_valley & (last < count), lowest + 1, last)
-        reach = (side * (index[None, :] - start[:, None]) >= 0) & (np.abs(index[None, :] - start[:, None]) < last[:, None])
+        reach = (side * (index[None, :] - start[:, None]) >= 0) & (
+            np.abs(index[None, :] - start[:, None]) < last[:, None]
+        )
         kept |= reach
     return kept
 
 
 def reach_along(
-    field: ProbabilityField, xy_px: FloatArray, direction_xy: FloatArray, farthest_px: FloatArray, floor: float
+    field: ProbabilityField, xy_px: FloatArray, direction_xy: FloatArray, farthest_px: FloatArray
 ) -> FloatArray:
-    """(N,) how far a crack goes on from each point in a direction, pixels: the integral of the probability.
+    """(N,) how far a crack goes on from each point in a direction, pixels: to half the point's own probability.
 
     Args:
         field: the probabilities.
         xy_px: (N, 2) points inside cracks, window pixels.
         direction_xy: (N, 2) unit vectors.
         farthest_px: (N,) the most that is returned.
-        floor: probability at which the crack ends.
     """
     if len(xy_px) == 0:
         return np.empty(0)
-    count = int(np.ceil(farthest_px.max() / _STEP_PX)) + 1
-    distance = np.arange(count) * _STEP_PX
-    p = field.at(xy_px[:, None, :] + distance[None, :, None] * direction_xy[:, None, :]).astype(np.float64)
-    p[distance[None, :] > farthest_px[:, None]] = 0.0
-    inside = np.minimum.accumulate(p >= floor, axis=1)
-    # Inside the crack doubt does not shorten it: only the last, falling flank counts by its value.
-    solid = np.maximum.accumulate((inside & (p >= 0.5))[:, ::-1], axis=1)[:, ::-1]
-    value = np.where(solid, 1.0, np.where(inside, p, 0.0))
-    return np.asarray(np.minimum((value.sum(axis=1) - 0.5 * value[:, 0]) * _STEP_PX, farthest_px), float)
+    steps = np.arange(int(np.ceil(farthest_px.max() / _STEP_PX)) + 2)
+    p = field.at(xy_px[:, None, :] + (steps * _STEP_PX)[None, :, None] * direction_xy[:, None, :]).astype(np.float64)
+    level = np.clip(0.5 * p[:, :1], 0.02, 0.5)
+    outside = p < level
+    outside[:, -1] = True
+    first = np.maximum(np.argmax(outside, axis=1), 1)
+    rows = np.arange(len(p))
+    before, after = p[rows, first - 1], p[rows, first]
+    fall = np.maximum(before - after, 1e-9)
+    share = np.clip((before - level[:, 0]) / fall, 0.0, 1.0)
+    return np.asarray(np.minimum((first - 1 + share) * _STEP_PX, farthest_px), float)

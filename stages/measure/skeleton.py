@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from crackmap.stages.measure.settings import MeasureSettings
-from crackmap.stages.records import FloatArray
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
+
+from crackmap.stages.measure.settings import MeasureSettings
+from crackmap.stages.records import FloatArray
 
 BoolArray = NDArray[np.bool_]
 

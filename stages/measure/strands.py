@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from crackmap.stages.measure.graph import Branch, BranchGraph, Node
 from crackmap.stages.records import FloatArray
 

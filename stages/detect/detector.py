@@ -1,0 +1,113 @@
+"""The detect stage: tiles of an image in, regions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.models.detection import RetinaNet
+from torchvision.ops import nms
+
+from crackmap.calibration.errors import WeightsError, require
+from crackmap.stages.detect.retinanet import RetinaNetConfig, as_input, build_retinanet
+from crackmap.stages.records import Region
+from crackmap.stages.runtime import choose_device, inference
+from crackmap.stages.tiling import PixelSource, Window, even_tiles
+from crackmap.stages.weights import Weights, load_into
+
+
+@dataclass(frozen=True, slots=True)
+class DetectSettings:
+    """How the detect stage looks at an image.
+
+    Attributes:
+        score: regions below this are dropped. Low, because a crack missed here is lost for good.
+        tile_px: longest side of a tile in pixels of the full image; larger images are tiled.
+        overlap_px: least overlap of neighbouring tiles.
+        nms_iou: of two boxes that overlap more than this the weaker one is dropped.
+    """
+
+    score: float = 0.2
+    tile_px: int = 1536
+    overlap_px: int = 192
+    nms_iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(0.05 <= self.score < 1, "score", "from 0.05 to below 1", self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A loaded RetinaNet, ready to detect."""
+
+    net: RetinaNet
+    config: RetinaNetConfig
+    device: torch.device
+
+    @classmethod
+    def load(cls, weights: Weights, device: str = "auto") -> Detector:
+        """The detector of a weight file, on `device`.
+
+        Raises:
+            WeightsError: the file holds another net.
+        """
+        if weights.net != "retinanet":
+            raise WeightsError(f"weights {weights.name}: expected a retinanet, got {weights.net}")
+        config = RetinaNetConfig(**weights.config)
+        net = build_retinanet(config)
+        load_into(net, weights)
+        chosen = choose_device(device)
+        return cls(net.eval().to(chosen, memory_format=torch.channels_last), config, chosen)
+
+    def detect(self, source: PixelSource, settings: DetectSettings) -> tuple[Region, ...]:
+        """The regions of one image, best first."""
+        boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
+        for tile in even_tiles(source.size_wh_px, tile_px=settings.tile_px, overlap_px=settings.overlap_px):
+            tile_boxes, tile_scores = self._detect_tile(source.read(tile.x0, tile.y0, tile.width, tile.height))
+            tile_boxes += (tile.x0, tile.y0, tile.x0, tile.y0)
+            keep = (tile_scores >= settings.score) & _away_from_seams(tile_boxes, tile, source.size_wh_px)
+            boxes.append(tile_boxes[keep])
+            scores.append(tile_scores[keep])
+        return _regions(np.vstack(boxes), np.concatenate(scores), settings.nms_iou)
+
+    def _detect_tile(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(N, 4) boxes in pixels of the tile and (N,) scores."""
+        height, width = image.shape[:2]
+        small_wh = (max(round(width * self.config.scale), 32), max(round(height * self.config.scale), 32))
+        small = cv2.resize(image, small_wh, interpolation=cv2.INTER_AREA)
+        tensor = as_input(torch.from_numpy(small).permute(2, 0, 1)).to(self.device)
+        with inference(self.device):
+            found = self.net([tensor])[0]
+        scale = np.array([width / small_wh[0], height / small_wh[1]] * 2)
+        return found["boxes"].cpu().double().numpy() * scale, found["scores"].cpu().double().numpy()
+
+
+SEAM_PX = 32
+"""Boxes with their middle this close to an inner tile edge are left to the neighbour, which sees them whole."""
+
+
+def _away_from_seams(boxes: NDArray[np.float64], tile: Window, size_wh_px: tuple[int, int]) -> NDArray[np.bool_]:
+    x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    inside = np.ones(len(boxes), bool)
+    if tile.x0 > 0:
+        inside &= x >= tile.x0 + SEAM_PX
+    if tile.y0 > 0:
+        inside &= y >= tile.y0 + SEAM_PX
+    if tile.x1 < size_wh_px[0]:
+        inside &= x < tile.x1 - SEAM_PX
+    if tile.y1 < size_wh_px[1]:
+        inside &= y < tile.y1 - SEAM_PX
+    return inside
+
+
+def _regions(boxes: NDArray[np.float64], scores: NDArray[np.float64], iou: float) -> tuple[Region, ...]:
+    keep = nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou).tolist()
+    regions = []
+    for index in keep:
+        x0, y0, x1, y1 = boxes[index].tolist()
+        if x1 > x0 and y1 > y0:
+            regions.append(Region((x0, y0, x1, y1), min(float(scores[index]), 1.0)))
+    return tuple(regions)

@@ -1,0 +1,135 @@
+"""Windows over an image: even tiles with overlap for the detector, packed windows over cells for the segmenter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crackmap.calibration.errors import require
+
+
+class PixelSource(Protocol):
+    """An image that can be read by windows: a decoded picture or a large raster."""
+
+    @property
+    def size_wh_px(self) -> tuple[int, int]:
+        """Width and height."""
+
+    def read(self, x0: int, y0: int, width: int, height: int) -> NDArray[np.uint8]:
+        """The (height, width, 3) RGB uint8 window, which lies inside the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySource:
+    """A decoded (height, width, 3) uint8 RGB picture as a PixelSource."""
+
+    image: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        require(self.image.ndim == 3 and self.image.shape[2] == 3, "image", "shape (H, W, 3)", self.image.shape)
+        require(self.image.dtype == np.uint8, "image", "dtype uint8", self.image.dtype)
+
+    @property
+    def size_wh_px(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.image.shape[1], self.image.shape[0]
+
+    def read(self, x0: int, y0: int, width: int, height: int) -> NDArray[np.uint8]:
+        """The window as a view."""
+        return self.image[y0 : y0 + height, x0 : x0 + width]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of pixels inside an image."""
+
+    x0: int
+    y0: int
+    width: int
+    height: int
+
+    @property
+    def x1(self) -> int:
+        """Right edge, exclusive."""
+        return self.x0 + self.width
+
+    @property
+    def y1(self) -> int:
+        """Lower edge, exclusive."""
+        return self.y0 + self.height
+
+
+def even_tiles(size_wh_px: tuple[int, int], *, tile_px: int, overlap_px: int) -> list[Window]:
+    """Tiles of at most `tile_px` a side that cover the image, rows first, neighbours sharing >= `overlap_px`.
+
+    All tiles have one size (the net sees one batch shape), as small as their number allows: an image a little
+    larger than one tile is not cut into a large and a tiny one.
+    """
+    require(0 <= overlap_px < tile_px, "overlap_px", f"from 0 to below tile_px = {tile_px}", overlap_px)
+    columns, tile_width = _even_starts(size_wh_px[0], tile_px, overlap_px)
+    rows, tile_height = _even_starts(size_wh_px[1], tile_px, overlap_px)
+    return [Window(x, y, tile_width, tile_height) for y in rows for x in columns]
+
+
+def _even_starts(length: int, tile: int, overlap: int) -> tuple[list[int], int]:
+    count = max(math.ceil((length - overlap) / (tile - overlap)), 1)
+    side = min(math.ceil((length + (count - 1) * overlap) / count), length)
+    if count == 1:
+        return [0], length
+    return [round(i * (length - side) / (count - 1)) for i in range(count)], side
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWindow:
+    """A window for the segmenter, and the cells it answers for.
+
+    Attributes:
+        window: what the net sees; may reach over the image's right and lower edge in images smaller than it.
+        cells_rc: (N, 2) row and column of the cells whose pixels are taken from it.
+    """
+
+    window: Window
+    cells_rc: NDArray[np.int64]
+
+
+def pack_windows(
+    cells: NDArray[np.bool_], size_wh_px: tuple[int, int], *, cell_px: int, window_px: int, context_px: int
+) -> list[PackedWindow]:
+    """Few windows of one size that cover all marked cells, each with `context_px` of road around its cells.
+
+    Greedy, from the top: the first row with a cell left, then its leftmost cells, as many as a window holds.
+    Every cell is answered for exactly once, so nothing depends on the order in which windows are computed.
+
+    Args:
+        cells: (rows, columns) marked cells of `cell_px` a side.
+        size_wh_px: size of the image.
+        cell_px: side of a cell.
+        window_px: side of the windows.
+        context_px: least road around a cell that its window shows, except at the image's border.
+    """
+    core = (window_px - 2 * context_px) // cell_px
+    require(core >= 1, "window_px", f"at least one cell and its context ({cell_px + 2 * context_px} px)", window_px)
+    left = cells.copy()
+    packed: list[PackedWindow] = []
+    rows_with_cells = left.any(axis=1)
+    for row in range(left.shape[0]):
+        while rows_with_cells[row] and left[row].any():
+            band = left[row : row + core]
+            column = int(np.flatnonzero(band.any(axis=0))[0])
+            part = band[:, column : column + core]
+            cells_rc = np.argwhere(part) + (row, column)
+            part[:] = False
+            packed.append(PackedWindow(_place(cells_rc, size_wh_px, cell_px, window_px), cells_rc))
+    return packed
+
+
+def _place(cells_rc: NDArray[np.int64], size_wh_px: tuple[int, int], cell_px: int, window_px: int) -> Window:
+    """The window centred on the cells' box, shifted into the image."""
+    low, high = cells_rc.min(axis=0) * cell_px, (cells_rc.max(axis=0) + 1) * cell_px
+    y, x = ((low + high - window_px) // 2).tolist()
+    width, height = size_wh_px
+    return Window(max(min(x, width - window_px), 0), max(min(y, height - window_px), 0), window_px, window_px)
