@@ -1,0 +1,101 @@
+"""The `crackmap` command: its sub-commands, and what an error looks like."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from crackmap.calibration.errors import CrackmapError
+
+COMMANDS = {
+    "run": "crackmap.cli.run",
+    "demo": "crackmap.cli.demo",
+    "detect": "crackmap.cli.detect",
+    "segment": "crackmap.cli.segment",
+    "measure": "crackmap.cli.measure",
+    "sections": "crackmap.cli.sections",
+    "synth": "crackmap.cli.synth",
+    "train": "crackmap.cli.train",
+    "evaluate": "crackmap.cli.evaluate",
+    "info": "crackmap.cli.info",
+}
+"""Sub-commands in the order a user meets them, each with its module, which holds it as `command`."""
+
+EXIT_CODES = """\b
+Exit codes:
+  0 done                          5 output in use or of another run
+  1 internal error                6 output cannot be written
+  2 wrong usage                   7 weights refused
+  3 done, some frames skipped     8 device not available
+  4 bad input or configuration    130, 143 interrupted"""
+
+
+class CommandGroup(click.Group):
+    """Imports a sub-command only when it is asked for, so that --help answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command called `cmd_name`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name]).command
+        return command
+
+
+@click.group(cls=CommandGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("crackmap"), prog_name="crackmap")
+@click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """From the image folders of road-survey vehicles to crack maps.
+
+    \b
+    Try it:           crackmap demo
+    Your own folder:  crackmap run SURVEY -o OUT --gsd MM_PER_PX
+    """
+    ctx.obj = {"debug": debug}
+
+
+def _terminate(_signal: int, _frame: Any) -> None:
+    sys.exit(143)
+
+
+def main() -> None:
+    """Runs the command line; every expected error becomes one sentence and its exit code."""
+    debug = "--debug" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = cli.main(standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Run the same command again to go on.", err=True)
+        sys.exit(130)
+    except CrackmapError as error:
+        _report(str(error), debug)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        _report(f"internal error: {type(error).__name__}: {error}\nPlease report it with the output of "
+                "the same command after `crackmap --debug`.", debug)  # fmt: skip
+        sys.exit(1)
+
+
+def _report(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"Error: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

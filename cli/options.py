@@ -1,0 +1,91 @@
+"""Options that several commands share, parsed and explained in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class GsdType(click.ParamType):
+    """«2.0», or «2.0,5.0» for different pixel sizes along an image row and along a column."""
+
+    name = "mm_per_px"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | tuple[float, float]:
+        """The pixel size, or the pair, in millimetres."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            numbers = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"expected a number such as 1.0, or two such as 2.0,5.0, got {value!r}", param, ctx)
+        if len(numbers) > 2 or any(not 0 < number < 1e5 for number in numbers):
+            self.fail(f"expected one or two numbers above 0, got {value!r}", param, ctx)
+        return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def existing_path(*, folder: bool = True, file: bool = True) -> click.Path:
+    """An existing path as pathlib.Path."""
+    return click.Path(exists=True, dir_okay=folder, file_okay=file, path_type=Path)
+
+
+def gsd_option() -> Decorator:
+    """--gsd."""
+    return click.option(
+        "--gsd",
+        "gsd_mm",
+        type=GsdType(),
+        help="Ground length of one pixel in mm, for cameras that look straight down. Two numbers, "
+        "«2.0,5.0», if a step along a row and a step along a column differ.",
+    )
+
+
+def device_option() -> Decorator:
+    """--device."""
+    return click.option(
+        "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu, cuda or cuda:N."
+    )
+
+
+def data_option() -> Decorator:
+    """--data."""
+    return click.option(
+        "--data",
+        type=existing_path(file=False),
+        envvar="CRACKMAP_DATA",
+        required=True,
+        help="Folder that holds the data sets (dnit, paveseg, cracksc, cfd), or the variable CRACKMAP_DATA.",
+    )
+
+
+def weights_options(detect: bool = True, segment: bool = True) -> Decorator:
+    """--detect-weights and --segment-weights."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for stage, wanted in (("segment", segment), ("detect", detect)):
+            if wanted:
+                command = click.option(
+                    f"--{stage}-weights",
+                    type=existing_path(folder=False),
+                    help=f"Weights of the {stage} stage (.safetensors); by default those that come with crackmap.",
+                )(command)
+        return command
+
+    return decorate
+
+
+def images_argument() -> Decorator:
+    """IMAGE..."""
+    return click.argument("images", nargs=-1, required=True, type=existing_path())
+
+
+def json_option() -> Decorator:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")

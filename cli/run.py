@@ -1,0 +1,77 @@
+"""crackmap run: from a survey folder to a crack map."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crackmap.cli.options import device_option, existing_path, gsd_option, weights_options
+from crackmap.cli.progress import frame_progress
+
+if TYPE_CHECKING:
+    from crackmap.pipeline.run import RunSummary
+
+
+@click.command()
+@click.argument("survey_path", metavar="SURVEY", type=existing_path())
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.option(
+    "--survey",
+    metavar="FILE|PRESET",
+    help="survey.toml that describes the folder, or the name of a preset (dnit); by default SURVEY/survey.toml.",
+)
+@gsd_option()
+@click.option("--section", "section_length_m", default=100.0, show_default=True, help="Section length in metres.")
+@click.option("--segment-everything", is_flag=True, help="Skip the detector and segment whole images: slower.")
+@weights_options()
+@device_option()
+@click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
+def command(
+    survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
+    section_length_m: float, segment_everything: bool, detect_weights: Path | None, segment_weights: Path | None,
+    device: str, rerun_changed: bool,
+) -> int:  # fmt: skip
+    """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
+
+    Safe to stop and run again: what is done is kept.
+
+    \b
+    crackmap run photos -o out --gsd 1.0           downward photos, 1 mm a pixel
+    crackmap run survey -o out                     described by survey/survey.toml
+    crackmap run survey -o out --survey dnit       described by a preset
+    crackmap run ortho.tif -o out                  a georeferenced raster
+    """
+    from crackmap.pipeline.frame import StageSettings, load_stages
+    from crackmap.pipeline.run import RunSettings, run_survey
+    from crackmap.pipeline.survey import read_survey
+
+    found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm)
+    for note in found.notes:
+        click.echo(f"Note: {note}", err=True)
+    settings = RunSettings(StageSettings(segment_everything=segment_everything), section_length_m=section_length_m)
+    stages = load_stages(
+        settings.stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device
+    )
+    with frame_progress("Finding cracks", len(found.frames)) as progress:
+        summary = run_survey(
+            found, out, stages, settings,
+            progress=progress, rerun_changed=rerun_changed, command=" ".join(["crackmap", *sys.argv[1:]]),
+        )  # fmt: skip
+    print_summary(summary, out)
+    return 3 if summary.skipped else 0
+
+
+def print_summary(summary: RunSummary, out: Path) -> None:
+    """A few lines on standard output: what was found, what was skipped, where to look."""
+    result = summary.result
+    metric = [crack.length_m for crack in result.cracks if crack.length_m is not None]
+    length = f"{sum(metric):.1f} m" if metric else f"{sum(crack.length_px for crack in result.cracks):.0f} px"
+    if summary.done_before:
+        click.echo(f"{summary.done_before} frames were done before and kept.")
+    click.echo(f"{len(result.outcomes)} frames, {len(result.cracks)} cracks, {length} of crack in all.")
+    for outcome in summary.skipped:
+        click.echo(f"Skipped {outcome.frame.key}: {outcome.reason}", err=True)
+    click.echo(f"Report: {out / 'report.html'}\nMap:    {out / 'crackmap.gpkg'} (opens in QGIS)")

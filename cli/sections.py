@@ -1,0 +1,23 @@
+"""crackmap sections: section statistics again, without the nets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from crackmap.cli.options import existing_path
+
+
+@click.command()
+@click.argument("out", type=existing_path(file=False))
+@click.option("--length", "section_length_m", default=100.0, show_default=True, help="Section length in metres.")
+def command(out: Path, section_length_m: float) -> None:
+    """Compute the statistics of OUT, the output of a run, for another section length.
+
+    All products in OUT are written again from its journal; images are not analysed again.
+    """
+    from crackmap.pipeline.run import rebuild
+
+    result = rebuild(out, section_length_m=section_length_m)
+    click.echo(f"{len(result.sections)} sections: {out / 'sections.csv'}")

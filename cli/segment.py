@@ -1,0 +1,35 @@
+"""crackmap segment: the first two stages, masks out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from crackmap.cli.options import device_option, images_argument, weights_options
+
+
+@click.command()
+@images_argument()
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder for the masks (PNG).")
+@click.option("--segment-everything", is_flag=True, help="Segment whole images, without the detector.")
+@weights_options()
+@device_option()
+def command(
+    images: tuple[Path, ...], out: Path, segment_everything: bool, detect_weights: Path | None,
+    segment_weights: Path | None, device: str,
+) -> int:  # fmt: skip
+    """Write a crack mask (probability * 255) of each IMAGE, in the image's own pixels."""
+    from crackmap.pipeline import single
+    from crackmap.pipeline.frame import StageSettings, load_stages
+
+    stages = load_stages(
+        StageSettings(segment_everything=segment_everything),
+        detect_weights=detect_weights, segment_weights=segment_weights, device=device,
+    )  # fmt: skip
+    failed = []
+    for line in single.segment_images(single.image_paths(images), stages, out=out, failed=failed):
+        click.echo(line)
+    for reason in failed:
+        click.echo(f"Skipped {reason}", err=True)
+    return 3 if failed else 0

@@ -1,0 +1,153 @@
+"""The journal of a run: one SQLite row per finished frame, so that a run can stop and go on.
+
+All products are made from the journal alone. A row is written in one transaction after the frame's mask file is in
+place; a frame without a row is done again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackmap.calibration.errors import InputError, OutputLockedError, StorageError
+from crackmap.stages.records import Crack
+
+JOURNAL_NAME = "journal.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS frames (
+    key TEXT PRIMARY KEY, input_bytes INTEGER, input_mtime_ns INTEGER, run_hash TEXT NOT NULL,
+    status TEXT NOT NULL, reason TEXT NOT NULL, segmented_share REAL NOT NULL, mask_name TEXT NOT NULL,
+    seconds TEXT NOT NULL, cracks TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """What is kept of one frame.
+
+    Attributes:
+        key: the frame.
+        input_bytes, input_mtime_ns: identity of the image file when it was read.
+        run_hash: hash of the configuration and weights that made the row.
+        status: "ok", "no_crack" or "skipped".
+        reason: why it was skipped.
+        segmented_share: share of the image the segmenter looked at.
+        mask_name: its file below masks/, empty if none.
+        seconds: time per stage.
+        cracks: its cracks, as measured in this frame alone.
+    """
+
+    key: str
+    input_bytes: int
+    input_mtime_ns: int
+    run_hash: str
+    status: str
+    reason: str
+    segmented_share: float
+    mask_name: str
+    seconds: Mapping[str, float]
+    cracks: tuple[Crack, ...]
+
+
+class Journal:
+    """An open journal; made by `open_journal`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings the journal was started with; None in a new one."""
+        row = self._connection.execute("SELECT value FROM run WHERE name = 'settings'").fetchone()
+        return json.loads(row[0]) if row else None
+
+    def set_settings(self, settings: Mapping[str, Any]) -> None:
+        """Records the settings of the run."""
+        with self._connection:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO run VALUES ('settings', ?)", (json.dumps(settings, sort_keys=True),)
+            )
+
+    def done(self, run_hash: str) -> dict[str, tuple[int, int]]:
+        """Key -> (bytes, mtime_ns) of the input of every frame finished under `run_hash`, skipped ones excepted."""
+        rows = self._connection.execute(
+            "SELECT key, input_bytes, input_mtime_ns FROM frames WHERE run_hash = ? AND status != 'skipped'", (run_hash,)
+        )
+        return {key: (size, mtime) for key, size, mtime in rows}
+
+    def write(self, row: JournalRow) -> None:
+        """Adds or replaces one frame, durably."""
+        cracks = json.dumps([_to_json(crack) for crack in row.cracks], allow_nan=False)
+        values = (row.key, row.input_bytes, row.input_mtime_ns, row.run_hash, row.status, row.reason,
+                  row.segmented_share, row.mask_name, json.dumps(dict(row.seconds)), cracks)  # fmt: skip
+        with self._connection:
+            self._connection.execute(f"INSERT OR REPLACE INTO frames VALUES ({','.join('?' * len(values))})", values)
+
+    def rows(self) -> Iterator[JournalRow]:
+        """All rows in key order."""
+        for row in self._connection.execute("SELECT * FROM frames ORDER BY key"):
+            yield JournalRow(*row[:8], json.loads(row[8]), tuple(_from_json(item) for item in json.loads(row[9])))
+
+
+@contextmanager
+def open_journal(out: Path) -> Iterator[Journal]:
+    """Opens (or makes) the journal in `out` and holds the folder's lock until the block ends.
+
+    Raises:
+        OutputLockedError: another process works on `out`.
+        StorageError: the folder or the file cannot be written.
+        InputError: the file there is not a journal.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written ({error.strerror}); choose another output folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputLockedError(f"{out}: another crackmap run is writing there; wait for it or choose another -o") \
+                from error  # fmt: skip
+        with closing(_connect(out / JOURNAL_NAME)) as connection:
+            yield Journal(connection)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_SCHEMA)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise StorageError(f"{path}: cannot be written ({error}); check free space and permissions") from error
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise InputError(f"{path}: not a crackmap journal ({error}); choose another -o or remove the file") from error
+    return connection
+
+
+_ARRAYS = ("centreline_xy_px", "width_px", "centreline_xy_m", "width_mm")
+
+
+def _to_json(crack: Crack) -> dict[str, Any]:
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(crack).items()}
+
+
+def _from_json(item: dict[str, Any]) -> Crack:
+    values = {field.name: item[field.name] for field in fields(Crack)}
+    for name in _ARRAYS:
+        if values[name] is not None:
+            values[name] = np.array(values[name], float)
+    if values["gsd_mm"] is not None:
+        values["gsd_mm"] = tuple(values["gsd_mm"])
+    return Crack(**values)

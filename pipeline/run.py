@@ -1,0 +1,234 @@
+"""A whole survey through the stages, resumable, and from its journal to the products."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from crackmap.calibration.errors import OutputLockedError, UnreadableImageError
+from crackmap.pipeline.frame import FrameResult, Stages, StageSettings, process_image
+from crackmap.pipeline.images import ImageSource, open_image
+from crackmap.pipeline.journal import Journal, JournalRow, open_journal
+from crackmap.pipeline.merge import MergeSettings, merge_cracks
+from crackmap.pipeline.pictures import overlay_jpeg
+from crackmap.pipeline.products import write_products
+from crackmap.pipeline.products.masks import mask_name, write_mask_cog
+from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
+from crackmap.pipeline.sections import footprint, make_sections
+from crackmap.pipeline.survey import Survey
+from crackmap.stages.tiling import ArraySource, PixelSource
+
+LARGE_IMAGE_PX = 60_000_000
+"""Images above this many pixels are read by windows instead of being decoded as a whole."""
+
+PICTURES = 8
+"""The report shows the frames with the greatest crack length, this many."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Everything that decides a run's numbers, beside survey and weights.
+
+    Attributes:
+        stages: settings of detect, segment, measure.
+        merge: how cracks are cut to strips and joined.
+        section_length_m: length of a section.
+    """
+
+    stages: StageSettings = field(default_factory=StageSettings)
+    merge: MergeSettings = field(default_factory=MergeSettings)
+    section_length_m: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run ended with.
+
+    Attributes:
+        result: all records, as they stand in the products.
+        done_before: frames taken over from an earlier, interrupted run.
+        seconds: total per stage, of this run and the ones it continues.
+    """
+
+    result: SurveyResult
+    done_before: int
+    seconds: dict[str, float]
+
+    @property
+    def skipped(self) -> tuple[FrameOutcome, ...]:
+        """Frames that could not be used."""
+        return tuple(outcome for outcome in self.result.outcomes if outcome.status == "skipped")
+
+
+Progress = Callable[[int, int, str], None]
+"""Called as (frames done, frames in all, key of the frame just done)."""
+
+
+def run_survey(
+    survey: Survey,
+    out: Path,
+    stages: Stages,
+    settings: RunSettings,
+    *,
+    progress: Progress = lambda done, total, key: None,
+    rerun_changed: bool = False,
+    command: str = "",
+) -> RunSummary:
+    """Runs what is not done yet of `survey` and writes all products to `out`.
+
+    Args:
+        survey: the frames.
+        out: output folder; may hold an interrupted run of the same survey with the same settings.
+        stages: loaded nets.
+        settings: must hold the settings `stages` was loaded with.
+        progress: told after every frame.
+        rerun_changed: do frames again that another configuration has done, instead of refusing.
+        command: the command line, kept in run.json.
+
+    Raises:
+        OutputLockedError: `out` is in use, or holds a run with other settings.
+        StorageError: an output cannot be written.
+    """
+    identity = _identity(survey, stages, settings)
+    with open_journal(out) as journal:
+        _check_identity(journal, identity, out, rerun_changed)
+        run_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        done = _still_valid(journal.done(run_hash), survey.frames)
+        todo = [frame for frame in survey.frames if frame.key not in done]
+        total = len(survey.frames)
+        for index, (frame, source) in enumerate(_decoded(todo), start=total - len(todo)):
+            journal.write(_process(frame, source, survey, stages, out, run_hash))
+            progress(index + 1, total, frame.key)
+        rows = {row.key: row for row in journal.rows() if row.run_hash == run_hash}
+        result = assemble(survey, rows, settings)
+        seconds = _total_seconds(rows.values())
+        info = {"command": command, "crackmap": version("crackmap"), **identity, "seconds": seconds}
+        write_products(result, out, run_info=info, pictures=_pictures(result, rows))
+    return RunSummary(result, len(done), seconds)
+
+
+def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettings) -> SurveyResult:
+    """The result of a survey as a function of its journal rows alone."""
+    outcomes = [_outcome(frame, rows[frame.key]) for frame in survey.frames if frame.key in rows]
+    outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
+    cracks = merge_cracks(
+        [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows], settings=settings.merge
+    )
+    sections = make_sections(outcomes, cracks, length_m=settings.section_length_m)
+    return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes)
+
+
+def _identity(survey: Survey, stages: Stages, settings: RunSettings) -> dict[str, Any]:
+    """What must be equal for two runs to give the same numbers."""
+    return {
+        "survey": survey.config.model_dump(mode="json"),
+        "gsd_mm": survey.gsd_mm,
+        "settings": asdict(settings.stages),
+        "weights": stages.weights,
+    }
+
+
+def _check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, rerun_changed: bool) -> None:
+    before = journal.settings()
+    now = json.loads(json.dumps(identity))
+    if before is not None and before != now and not rerun_changed:
+        changed = ", ".join(sorted(name for name in now if before.get(name) != now[name]))
+        raise OutputLockedError(
+            f"{out}: holds a run with another configuration ({changed} differ); "
+            "choose another -o, or give --rerun-changed to replace it"
+        )
+    if before != now:
+        journal.set_settings(now)
+
+
+def _file_identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _still_valid(done: Mapping[str, tuple[int, int]], frames: Sequence[Frame]) -> set[str]:
+    """Keys of finished frames whose image file has not changed since."""
+    return {frame.key for frame in frames if frame.key in done and done[frame.key] == _file_identity(frame.path)}
+
+
+def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[Frame, ImageSource | PixelSource | UnreadableImageError]]:
+    """Frames in order with their pixels; the next image is decoded while the nets work on this one."""
+    with ThreadPoolExecutor(1) as decoder:
+        ahead: Future[ImageSource | PixelSource | UnreadableImageError] | None = None
+        for index, frame in enumerate(frames):
+            current = ahead or decoder.submit(_decode, frame)
+            ahead = decoder.submit(_decode, frames[index + 1]) if index + 1 < len(frames) else None
+            yield frame, current.result()
+
+
+def _decode(frame: Frame) -> ImageSource | PixelSource | UnreadableImageError:
+    try:
+        source = open_image(frame.path)
+        width, height = source.size_wh_px
+        return source if width * height > LARGE_IMAGE_PX else ArraySource(source.read_all())
+    except UnreadableImageError as error:
+        return error
+
+
+def _process(
+    frame: Frame,
+    source: ImageSource | PixelSource | UnreadableImageError,
+    survey: Survey,
+    stages: Stages,
+    out: Path,
+    run_hash: str,
+) -> JournalRow:
+    size, mtime = _file_identity(frame.path)
+
+    def row(status: str, *, reason: str = "", name: str = "", result: FrameResult | None = None) -> JournalRow:
+        share, seconds, cracks = (result.mask.segmented_share, result.seconds, result.cracks) if result else (0, {}, ())
+        return JournalRow(frame.key, size, mtime, run_hash, status, reason, share, name, seconds, cracks)
+
+    if isinstance(source, UnreadableImageError):
+        return row("skipped", reason=str(source))
+    try:
+        result = process_image(source, stages, ground=frame.ground)
+    except UnreadableImageError as error:
+        return row("skipped", reason=str(error))
+    start = time.perf_counter()
+    name = mask_name(frame.key)
+    write_mask_cog(out / "masks" / name, result.mask, frame=frame, output=survey.output)
+    result.seconds["write"] = time.perf_counter() - start
+    return row("ok" if result.cracks else "no_crack", name=name, result=result)
+
+
+def _outcome(frame: Frame, row: JournalRow) -> FrameOutcome:
+    return FrameOutcome(
+        frame, row.status, row.reason, footprint(frame), row.segmented_share, len(row.cracks), row.mask_name
+    )
+
+
+def _unplaced(survey: Survey, key: str, reason: str) -> FrameOutcome:
+    """The outcome of an image that never became a frame (its header could not be read, it has no position)."""
+    return FrameOutcome(survey.unplaced_frame(key), "skipped", reason)
+
+
+def _total_seconds(rows: Iterator[JournalRow] | Any) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for row in rows:
+        for stage, seconds in row.seconds.items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return {stage: round(seconds, 3) for stage, seconds in total.items()}
+
+
+def _pictures(result: SurveyResult, rows: Mapping[str, JournalRow]) -> dict[str, bytes]:
+    """JPEG pictures, cracks drawn in, of the frames with the greatest crack length."""
+
+    def crack_length_px(outcome: FrameOutcome) -> float:
+        return sum(crack.length_px for crack in rows[outcome.frame.key].cracks)
+
+    cracked = [outcome for outcome in result.outcomes if outcome.status == "ok"]
+    worst = sorted(cracked, key=lambda outcome: (-crack_length_px(outcome), outcome.frame.key))[:PICTURES]
+    return {item.frame.key: overlay_jpeg(open_image(item.frame.path), rows[item.frame.key].cracks) for item in worst}
