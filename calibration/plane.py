@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from crackmap.calibration.errors import CalibrationError, require
 from numpy.typing import ArrayLike, NDArray
+
+from crackmap.calibration.errors import CalibrationError, require
 
 FloatArray = NDArray[np.float64]
 
@@ -117,7 +118,7 @@ def _project(homography: FloatArray, xy: ArrayLike, *, visible_only: bool) -> Fl
     mapped = points @ homography[:, :2].T + homography[:, 2]
     w = mapped[:, 2:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        result = mapped[:, :2] / w
+        result = np.asarray(mapped[:, :2] / w, np.float64)
     if visible_only:
         result[(w <= 1e-12).ravel()] = np.nan
     return np.asarray(result, float)

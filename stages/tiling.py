@@ -113,11 +113,10 @@ def pack_windows(
     """
     core = (window_px - 2 * context_px) // cell_px
     require(core >= 1, "window_px", f"at least one cell and its context ({cell_px + 2 * context_px} px)", window_px)
-    left = cells.copy()
+    left = np.array(cells, bool)
     packed: list[PackedWindow] = []
-    rows_with_cells = left.any(axis=1)
     for row in range(left.shape[0]):
-        while rows_with_cells[row] and left[row].any():
+        while left[row].any():
             band = left[row : row + core]
             column = int(np.flatnonzero(band.any(axis=0))[0])
             part = band[:, column : column + core]

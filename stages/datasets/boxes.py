@@ -51,4 +51,5 @@ def _grow(boxes: BoxArray, smallest_px: int, shape_hw: tuple[int, ...]) -> BoxAr
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = np.maximum(boxes[:, 2:] - boxes[:, :2], smallest_px) / 2
     grown = np.hstack([centre - half, centre + half])
-    return np.clip(grown, 0, np.array([shape_hw[1], shape_hw[0]] * 2)).astype(np.float32)
+    limit = np.array([shape_hw[1], shape_hw[0]] * 2)
+    return np.asarray(np.clip(grown, 0, limit), np.float32)

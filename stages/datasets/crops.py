@@ -5,7 +5,7 @@ Crop `i` of a training run depends on (seed, i) alone, not on the number of load
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from crackmap.stages.datasets.sources import Labels, load_split
-from crackmap.stages.render.scene import render_crop
+from crackmap.stages.render.scene import render_crop, through_jpeg
 from crackmap.stages.render.surface import FloatImage, procedural_road
 
 RENDERED = "rendered"
@@ -143,8 +143,7 @@ def augment(rng: np.random.Generator, crop: Crop) -> Crop:
         image += rng.standard_normal(image.shape[:2], dtype=np.float32)[..., None] * rng.uniform(1, 9)
     picture = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.25:
-        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))])
-        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.uint8)
+        picture = through_jpeg(picture, quality=int(rng.integers(40, 95)))
     return Crop(picture, turned(crop.crack).astype(np.float32), turned(crop.weight).astype(np.float32))
 
 
@@ -165,8 +164,3 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
             "crack": torch.from_numpy(crop.crack)[None],
             "weight": torch.from_numpy(crop.weight)[None],
         }
-
-
-def shares(mixture: Mapping[str, float], sources: Sequence[str]) -> str:
-    """One line for logs: «rendered 45 %, cracksc 20 %»."""
-    return ", ".join(f"{name} {mixture[name] * 100:.0f} %" for name in sources)

@@ -60,7 +60,7 @@ class Detector:
         net = build_retinanet(config)
         load_into(net, weights)
         chosen = choose_device(device)
-        return cls(net.eval().to(chosen, memory_format=torch.channels_last), config, chosen)
+        return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), config, chosen)
 
     def detect(self, source: PixelSource, settings: DetectSettings) -> tuple[Region, ...]:
         """The regions of one image, best first."""

@@ -14,7 +14,7 @@ from crackmap.stages.measure.skeleton import half_width_at
 from crackmap.stages.measure.strands import Strand
 from crackmap.stages.records import FloatArray
 
-_END_DISCS = 1.5
+_END_DISCS = 2.0
 """The skeleton turns into a corner of a blunt end, sqrt(2) half-widths long, or stops short: this much of it, in
 half-widths, is replaced by a straight piece up to the tip."""
 
@@ -22,7 +22,7 @@ _TIP_PX = 1.5
 """Closer than this to a free end the profile is blurred by the end itself."""
 
 _JUNCTION_DISCS = 1.3
-"""Within this many half-widths of a junction the profile sees the other branches."""
+"""Within this many times the radius of a junction the profile sees the other branches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _finished(
 def _clear_of_junctions(draft: _Draft) -> NDArray[np.bool_]:
     clear = np.ones(len(draft.xy), bool)
     for node in draft.strand.junctions:
-        clear &= np.hypot(*(draft.xy - node.xy_px).T) > _JUNCTION_DISCS * node.half_width_px + 1.0
+        clear &= np.hypot(*(draft.xy - node.xy_px).T) > _JUNCTION_DISCS * node.merged_px + 1.0
     return clear
 
 

@@ -1,8 +1,7 @@
-"""The branch graph of a skeleton: branches between ends and junctions, without spurs."""
+"""The branch graph of a skeleton: branches between ends and junctions."""
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,11 +10,12 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, depth_first_order
 
 from crackmap.calibration.frames import corner_from_centre_xy
-from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.measure.skeleton import Skeleton
 from crackmap.stages.records import FloatArray
 
 IntArray = NDArray[np.int64]
+
+_REACH_PX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,13 @@ class Node:
     Attributes:
         xy_px: its place, window pixels from the top-left corner.
         half_width_px: half the crack's width there.
+        merged_px: how far from the node its branches run as one: the half-width, and more where two junctions
+            were made one.
     """
 
     xy_px: FloatArray
     half_width_px: float
+    merged_px: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,28 +90,42 @@ class BranchGraph:
         """Number of branch ends at the node."""
         return len(self.incident[node])
 
-    def dissolve(self, node: int) -> int | None:
-        """Joins the two branches of a node of degree 2; the new branch's number, None if there is nothing to join."""
-        if self.degree(node) != 2 or len(set(self.incident[node])) == 1:
-            return None
-        first, second = (self.remove_branch(number) for number in tuple(self.incident[node]))
-        before, after = ends_at(first, node), starts_at(second, node)
-        nodes = (before.nodes[0], after.nodes[1])
-        return self.add_branch(nodes, np.concatenate([before.points_xy_px, after.points_xy_px[1:]]))
+    def move_ends(self, number: int, from_nodes: set[int], to_node: int) -> None:
+        """Lets the ends of a branch that lie at any of `from_nodes` end at `to_node` instead."""
+        branch = self.branches[number]
+        points = branch.points_xy_px.copy()
+        for end, node in ((0, branch.nodes[0]), (-1, branch.nodes[1])):
+            self.incident[node].remove(number)
+            self.incident[to_node if node in from_nodes else node].append(number)
+            if node in from_nodes:
+                points[end] = self.nodes[to_node].xy_px
+        first, last = (to_node if node in from_nodes else node for node in branch.nodes)
+        self.branches[number] = Branch((first, last), points, branch.length_px)
+
+    def ends_at(self, node: int) -> list[tuple[int, int]]:
+        """The branch ends at a node: number, and 0 for the branch's start or 1 for its end."""
+        numbers = sorted(set(self.incident[node]))
+        return [(n, side) for n in numbers for side in (0, 1) if self.branches[n].nodes[side] == node]
 
 
-def starts_at(branch: Branch, node: int) -> Branch:
-    """The branch, turned if need be, so that it starts at the node."""
-    return branch if branch.nodes[0] == node else _turned(branch)
+def direction_at(branch: Branch, side: int, node: Node) -> FloatArray:
+    """Unit vector (2,) in which a branch leaves the node at its start (0) or end (1).
+
+    It is taken where the branch runs alone, and over at least
+    10 px: shorter, and pixel steps decide.
+    """
+    points = branch.points_xy_px if side == 0 else branch.points_xy_px[::-1]
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    begin = min(node.merged_px, along[-1] / 2)
+    end = min(begin + max(_REACH_PX, 2 * node.merged_px), along[-1])
+    at = np.array([[np.interp(s, along, points[:, axis]) for axis in (0, 1)] for s in (begin, end)])
+    step = at[1] - at[0]
+    return np.asarray(step / max(float(np.hypot(*step)), 1e-9), float)
 
 
-def ends_at(branch: Branch, node: int) -> Branch:
-    """The branch, turned if need be, so that it ends at the node."""
-    return branch if branch.nodes[1] == node else _turned(branch)
-
-
-def _turned(branch: Branch) -> Branch:
-    return Branch(branch.nodes[::-1], branch.points_xy_px[::-1], branch.length_px)
+def bend_deg(first: FloatArray, second: FloatArray) -> float:
+    """By how much a line turns that comes in along one branch and leaves along the other; 0 when they are in line."""
+    return float(np.degrees(np.arccos(np.clip(-first @ second, -1.0, 1.0))))
 
 
 def graph_of(skeleton: Skeleton) -> BranchGraph:
@@ -170,8 +187,12 @@ def _add_junctions(
     _, cluster[pixels] = np.unique(label[pixels], return_inverse=True)
     order = pixels[np.argsort(cluster[pixels], kind="stable")]
     for group in np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1) if len(order) else []:
-        graph.add_node(Node(xy[group].mean(axis=0), float(half_width[group].max())))
+        graph.add_node(_node(xy[group].mean(axis=0), half_width[group].max()))
     return cluster
+
+
+def _node(xy_px: FloatArray, half_width_px: float) -> Node:
+    return Node(xy_px, float(half_width_px), float(half_width_px))
 
 
 def _junction_contacts(edges: IntArray, cluster: IntArray) -> dict[int, list[int]]:
@@ -212,7 +233,7 @@ def _add_chain(
     points = xy[chain]
     first, last = int(chain[0]), int(chain[-1])
     if first == last and len(chain) > 1:
-        node = graph.add_node(Node(points[0], float(half_width[first])))
+        node = graph.add_node(_node(points[0], half_width[first]))
         graph.add_branch((node, node), points)
         return
     at_first, at_last = contacts.get(first, []), contacts.get(last, [])
@@ -220,72 +241,10 @@ def _add_chain(
         at_first, at_last = at_first[:1], at_first[1:2]
     ends = []
     for pixel, touching in ((first, at_first), (last, at_last)):
-        ends.append(touching[0] if touching else graph.add_node(Node(xy[pixel], float(half_width[pixel]))))
+        ends.append(touching[0] if touching else graph.add_node(_node(xy[pixel], half_width[pixel])))
     head = [graph.nodes[ends[0]].xy_px] if at_first else []
     tail = [graph.nodes[ends[1]].xy_px] if at_last else []
     points = np.concatenate([np.reshape(part, (-1, 2)) for part in (head, points, tail)])
     if len(points) == 1:
         points = np.repeat(points, 2, axis=0)
     graph.add_branch((ends[0], ends[1]), points)
-
-
-def simplify(graph: BranchGraph, settings: MeasureSettings) -> None:
-    """Removes spurs and tiny loops, and makes one junction of two whose inscribed discs overlap. Edits the graph."""
-    _prune(graph, settings)
-    _contract_bridges(graph)
-    _prune(graph, settings)
-
-
-def _prune(graph: BranchGraph, settings: MeasureSettings) -> None:
-    # Shortest first: of the two corners of a blunt end one goes, and the other becomes part of the line.
-    queue = [(branch.length_px, number) for number, branch in graph.branches.items()]
-    heapq.heapify(queue)
-    while queue:
-        _, number = heapq.heappop(queue)
-        branch = graph.branches.get(number)
-        if branch is None or not _is_spur(graph, branch, settings):
-            continue
-        graph.remove_branch(number)
-        for node in sorted(set(branch.nodes)):
-            joined = graph.dissolve(node)
-            if joined is not None:
-                heapq.heappush(queue, (graph.branches[joined].length_px, joined))
-
-
-def _is_spur(graph: BranchGraph, branch: Branch, settings: MeasureSettings) -> bool:
-    a, b = branch.nodes
-    if a == b:
-        return graph.degree(a) > 2 and branch.length_px < max(settings.min_length_px, 4 * graph.nodes[a].half_width_px)
-    degrees = graph.degree(a), graph.degree(b)
-    if min(degrees) != 1 or max(degrees) < 3:
-        return False
-    junction = graph.nodes[a if degrees[0] > 1 else b]
-    return branch.length_px < max(settings.min_length_px, settings.spur_ratio * junction.half_width_px)
-
-
-def _contract_bridges(graph: BranchGraph) -> None:
-    """Two lines that cross are thinned to two junctions a short way apart: these become one."""
-    for number in sorted(graph.branches, key=lambda n: (graph.branches[n].length_px, n)):
-        a, b = graph.branches[number].nodes
-        if a == b or min(graph.degree(a), graph.degree(b)) < 3:
-            continue
-        if graph.branches[number].length_px >= graph.nodes[a].half_width_px + graph.nodes[b].half_width_px:
-            continue
-        graph.remove_branch(number)
-        middle = (graph.nodes[a].xy_px + graph.nodes[b].xy_px) / 2
-        merged = graph.add_node(Node(middle, max(graph.nodes[a].half_width_px, graph.nodes[b].half_width_px)))
-        for other in sorted(set(graph.incident[a] + graph.incident[b])):
-            _move_ends(graph, other, {a, b}, merged)
-
-
-def _move_ends(graph: BranchGraph, number: int, from_nodes: set[int], to_node: int) -> None:
-    branch = graph.branches[number]
-    points = branch.points_xy_px.copy()
-    nodes = tuple(to_node if node in from_nodes else node for node in branch.nodes)
-    for end, node in ((0, branch.nodes[0]), (-1, branch.nodes[1])):
-        graph.incident[node].remove(number)
-        if node in from_nodes:
-            points[end] = graph.nodes[to_node].xy_px
-    graph.branches[number] = Branch((nodes[0], nodes[1]), points, branch.length_px)
-    for node in nodes:
-        graph.incident[node].append(number)

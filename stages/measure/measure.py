@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from crackmap.calibration.errors import CalibrationError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.stages.measure.centreline import MeasuredLine, centrelines_of
-from crackmap.stages.measure.graph import graph_of, simplify
+from crackmap.stages.measure.graph import graph_of
 from crackmap.stages.measure.metric import crack_of, is_crack, trusted_parts
 from crackmap.stages.measure.profile import ProbabilityField
+from crackmap.stages.measure.pruning import simplify
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.measure.skeleton import skeleton_of
 from crackmap.stages.measure.strands import strands_of

@@ -28,7 +28,7 @@ class ProbabilityField:
         padded: (height + 2, width + 2) uint8 probability * 255, with a rim: zero towards the inside of the image,
             the edge value repeated along the image's border, so that a crack is not thinner at the border.
         x0_px, y0_px: the window's top-left corner in the image.
-        size_wh_px: width and height of the full image; the probability is 0 outside it.
+        size_wh_px: width and height of the full image.
     """
 
     padded: NDArray[np.uint8]
@@ -57,10 +57,14 @@ class ProbabilityField:
         """Bilinear probability, 0 to 1, at points (..., 2) in window pixels from the top-left corner."""
         xy = centre_from_corner_xy(xy_px) + 1.0
         values = map_coordinates(self.padded, (xy[..., 1], xy[..., 0]), order=1, mode="nearest", output=np.float32)
-        x, y = xy_px[..., 0] + self.x0_px, xy_px[..., 1] + self.y0_px
-        outside = (x < 0) | (y < 0) | (x > self.size_wh_px[0]) | (y > self.size_wh_px[1])
-        values[outside] = 0.0
         return np.asarray(values / np.float32(255.0), np.float32)
+
+    def share_inside(self, xy_px: FloatArray, cell_px: float) -> NDArray[np.float32]:
+        """Share, 0 to 1, of a cell around each point (..., 2) that lies in the image; half on its border."""
+        x, y = xy_px[..., 0] + self.x0_px, xy_px[..., 1] + self.y0_px
+        width, height = self.size_wh_px
+        inwards = np.minimum(np.minimum(x, width - x), np.minimum(y, height - y))
+        return np.asarray(np.clip(0.5 + inwards / cell_px, 0.0, 1.0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ def _sections(
 ) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     most = int(reach.max())
     steps = np.arange(-most, most + 1)
-    p = field.at(xy[:, None, :] + (steps * _STEP_PX)[None, :, None] * normal[:, None, :])
+    places = xy[:, None, :] + (steps * _STEP_PX)[None, :, None] * normal[:, None, :]
+    p = field.at(places) * field.share_inside(places, _STEP_PX)
     p[np.abs(steps)[None, :] > reach[:, None]] = 0.0
     near = np.abs(steps)[None, :] * _STEP_PX <= np.maximum(1.0, 0.5 * half_width)[:, None]
     start = np.argmax(np.where(near, p, -1.0), axis=1)
@@ -163,7 +168,8 @@ def reach_along(
     if len(xy_px) == 0:
         return np.empty(0)
     steps = np.arange(int(np.ceil(farthest_px.max() / _STEP_PX)) + 2)
-    p = field.at(xy_px[:, None, :] + (steps * _STEP_PX)[None, :, None] * direction_xy[:, None, :]).astype(np.float64)
+    places = xy_px[:, None, :] + (steps * _STEP_PX)[None, :, None] * direction_xy[:, None, :]
+    p = (field.at(places) * field.share_inside(places, _STEP_PX)).astype(np.float64)
     level = np.clip(0.5 * p[:, :1], 0.02, 0.5)
     outside = p < level
     outside[:, -1] = True

@@ -39,7 +39,7 @@ def skeleton_of(window: NDArray[np.uint8], settings: MeasureSettings) -> Skeleto
         mask = _without_core(mask, core, settings.max_width_px)
         mask = _without_small(mask, settings.min_length_px)
         distance = _distance_inside(mask)
-    thin = skeletonize(mask, method="zhang") if mask.any() else mask
+    thin = skeletonize(mask, method="lee") if mask.any() else mask
     return Skeleton(np.argwhere(thin).astype(np.int64), distance)
 
 

@@ -1,4 +1,4 @@
-"""From branches to strands: a crack runs on through a junction where two branches are nearly in line."""
+"""From branches to strands: a crack runs straight on through a junction."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crackmap.stages.measure.graph import Branch, BranchGraph, Node
+from crackmap.stages.measure.graph import BranchGraph, Node, bend_deg, direction_at
 from crackmap.stages.records import FloatArray
 
 End = tuple[int, int]
 """One end of a branch: its number, and 0 for the start or 1 for the end."""
-
-_REACH_PX = 10.0
-"""Least length over which the direction of a branch at a junction is taken: shorter, and pixel steps decide."""
-
 
 @dataclass(frozen=True, slots=True)
 class Strand:
@@ -22,9 +18,9 @@ class Strand:
 
     Attributes:
         points_xy_px: (M, 2) window pixels, from end to end. In a closed strand the first point is repeated.
-        free: whether the start and the end are ends of the crack; otherwise they are junctions.
+        free: whether the start and the end are ends of the crack; otherwise they are junctions or sharp corners.
         closed: the strand is a loop without any end.
-        junctions: every junction it touches, its own ends included.
+        junctions: every junction or corner it touches, its own ends included.
     """
 
     points_xy_px: FloatArray
@@ -52,28 +48,15 @@ def strands_of(graph: BranchGraph, straight_deg: float) -> list[Strand]:
 
 
 def _straight_pairs(graph: BranchGraph, node: int, straight_deg: float) -> dict[End, End]:
-    ends = [(n, side) for n in sorted(set(graph.incident[node])) for side in (0, 1)
-            if graph.branches[n].nodes[side] == node]  # fmt: skip
-    directions = np.array([_direction(graph.branches[n], side, graph.nodes[node]) for n, side in ends])
-    bend = np.degrees(np.arccos(np.clip(-directions @ directions.T, -1.0, 1.0)))
-    first, second = np.triu_indices(len(ends), 1)
+    ends = graph.ends_at(node)
+    directions = [direction_at(graph.branches[n], side, graph.nodes[node]) for n, side in ends]
+    pairs = [(bend_deg(directions[i], directions[j]), ends[i], ends[j])
+             for i in range(len(ends)) for j in range(i + 1, len(ends))]  # fmt: skip
     links: dict[End, End] = {}
-    for k in np.argsort(bend[first, second], kind="stable").tolist():
-        a, b = ends[first[k]], ends[second[k]]
-        if bend[first[k], second[k]] <= straight_deg and a not in links and b not in links:
+    for bend, a, b in sorted(pairs):
+        if bend <= straight_deg and a not in links and b not in links:
             links[a], links[b] = b, a
     return links
-
-
-def _direction(branch: Branch, side: int, node: Node) -> FloatArray:
-    """Unit vector in which a branch leaves a junction, taken outside the junction's inscribed disc."""
-    points = branch.points_xy_px if side == 0 else branch.points_xy_px[::-1]
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-    begin = min(node.half_width_px, along[-1] / 2)
-    end = min(begin + max(_REACH_PX, 2 * node.half_width_px), along[-1])
-    at = np.array([[np.interp(s, along, points[:, axis]) for axis in (0, 1)] for s in (begin, end)])
-    step = at[1] - at[0]
-    return np.asarray(step / max(float(np.hypot(*step)), 1e-9), float)
 
 
 def _walk(start: End, links: dict[End, End], unused: set[int]) -> list[End]:
@@ -100,11 +83,11 @@ def _strand(graph: BranchGraph, path: list[End]) -> Strand:
         parts[k + 1] = _outside(parts[k + 1], graph.nodes[node])
     free = (graph.degree(nodes[0]) == 1, graph.degree(nodes[-1]) == 1)
     closed = len(path) == 1 and nodes[0] == nodes[1] and graph.degree(nodes[0]) == 2
-    junctions = tuple(graph.nodes[node] for node in dict.fromkeys(nodes) if graph.degree(node) >= 3)
+    junctions = tuple(graph.nodes[node] for node in dict.fromkeys(nodes) if graph.degree(node) >= 2 and not closed)
     return Strand(np.concatenate(parts), free, closed, junctions)
 
 
 def _outside(points: FloatArray, node: Node) -> FloatArray:
-    """The points, which start at the node, without those inside its inscribed disc; at least the last one stays."""
-    away = np.hypot(*(points - node.xy_px).T) > node.half_width_px
+    """The points, which start at the node, without those where branches run as one; at least the last one stays."""
+    away = np.hypot(*(points - node.xy_px).T) > node.merged_px
     return points[int(np.argmax(away)) if away.any() else len(points) - 1 :]

@@ -56,10 +56,14 @@ def photograph(rng: np.random.Generator, image: surface.FloatImage) -> NDArray[n
     seen += rng.standard_normal(seen.shape[:2], dtype=np.float32)[..., None] * rng.uniform(0, 5)
     picture = np.clip(seen, 0, 255).astype(np.uint8)
     if rng.random() < 0.5:
-        quality = int(rng.integers(55, 96))
-        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.uint8)
+        picture = through_jpeg(picture, quality=int(rng.integers(55, 96)))
     return np.ascontiguousarray(picture)
+
+
+def through_jpeg(picture: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint8]:
+    """The (height, width, 3) picture after JPEG compression."""
+    _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
 def render_crop(

@@ -33,7 +33,7 @@ def procedural_road(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> Fl
         blurred = cv2.GaussianBlur(grain, (0, 0), sigma)
         grey += blurred * np.float32(strength / max(float(blurred.std()), 1e-6))
     tint = 1 + rng.normal(0, 0.015, 3).astype(np.float32)
-    return np.clip(grey[..., None] * tint, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(grey[..., None] * tint, 0, 255), np.float32)
 
 
 def add_joint(rng: np.random.Generator, image: FloatImage) -> None:

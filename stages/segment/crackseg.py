@@ -7,6 +7,7 @@ Features", Journal of Advanced Transportation 2020, 6412562. Encoders come from 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import segmentation_models_pytorch as smp
 import torch
@@ -25,7 +26,7 @@ class CrackSegConfig:
 
     Attributes:
         encoder: name of an encoder of segmentation-models-pytorch that can run at output stride 16.
-        reduce_channels: channels of the fused Block3 + Block4 before the multiscale module; 0 = as they are (published).
+        reduce_channels: channels of the fused Block3 + Block4 before the multiscale module; 0 = all (published).
         branches: (kernel, dilation rate) of each parallel branch of the multiscale module.
         branch_channels: channels of each branch.
         multiscale_channels: channels behind the multiscale module's 1x1 convolution.
@@ -98,7 +99,7 @@ class UpsamplingModule(nn.Module):
         self.low = _block(conv1 + block1, config.low_channels, 1)
         self.high = _block(config.multiscale_channels, config.high_channels, 1)
         widths = [config.low_channels + config.high_channels] + [config.decoder_channels] * config.decoder_convolutions
-        self.convolutions = nn.Sequential(*(_block(a, b, 3) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+        self.convolutions = nn.Sequential(*(_block(a, b, 3) for a, b in pairwise(widths)))
 
     def forward(self, conv1: Tensor, block1: Tensor, high: Tensor) -> Tensor:
         """(B, decoder_channels, h, w) at 1/4."""
@@ -140,7 +141,7 @@ class CrackSeg(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, H, W) crack logits of RGB images (B, 3, H, W) from 0 to 255, H and W multiples of 16."""
-        normalised = (images - self.mean) / self.std
+        normalised = (images - self.get_buffer("mean")) / self.get_buffer("std")
         _, conv1, block1, _, block3, block4 = self.encoder(normalised)
         features = self.upsampling(conv1, block1, self.multiscale(block3, block4))
         if self.refinement is not None:

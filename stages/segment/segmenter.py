@@ -58,7 +58,7 @@ class Segmenter:
         net = CrackSeg(CrackSegConfig(**{key: nested_tuples(value) for key, value in weights.config.items()}))
         load_into(net, weights)
         chosen = choose_device(device)
-        return cls(net.eval().to(chosen, memory_format=torch.channels_last), chosen)
+        return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), chosen)
 
     def segment(self, source: PixelSource, regions: Iterable[Region] | None, settings: SegmentSettings) -> CrackMask:
         """Crack probabilities inside `regions`, or of the whole image if that is None."""

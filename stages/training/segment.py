@@ -15,28 +15,31 @@ from crackmap.stages.training.loop import CrackModule, TrainingConfig, fit, load
 from crackmap.stages.weights import read_weights, save_weights
 
 POSITIVE_WEIGHT = 2.0
-"""A crack pixel counts this often in the cross-entropy, so that half-covered pixels of hairlines pass 0.5.
+"""A crack pixel counts this often in the cross-entropy, so that half-covered pixels of hairlines pass 0.5."""
 
-The best answer to a pixel of coverage c is then p = 2c / (1 + c), which can be undone: c = p / (2 - p).
-"""
+CRACK_COVERAGE = 0.4
+"""From this coverage on a pixel is crack for the Dice term."""
 
 
 def segmentation_loss(logits: Tensor, crack: Tensor, weight: Tensor) -> Tensor:
     """Weighted cross-entropy plus Dice over the batch.
 
+    The cross-entropy keeps the sub-pixel coverage of an edge; the Dice term makes the net decide: without it the
+    probability of a line whose place is uncertain by a pixel stays below 0.5 all along.
+
     Args:
         logits: (B, 1, H, W).
-        crack: (B, 1, H, W) coverage 0 to 1: a soft target, so that the probability keeps the sub-pixel width.
+        crack: (B, 1, H, W) coverage 0 to 1.
         weight: (B, 1, H, W) trust in the label.
     """
+    emphasis = logits.new_tensor(POSITIVE_WEIGHT)
     entropy = functional.binary_cross_entropy_with_logits(
-        logits, crack, weight=weight, pos_weight=logits.new_tensor(POSITIVE_WEIGHT), reduction="sum"
+        logits, crack, weight=weight, pos_weight=emphasis, reduction="sum"
     )
-    entropy = entropy / weight.sum().clamp(min=1)
+    decided = (crack > CRACK_COVERAGE).float() * weight
     probability = torch.sigmoid(logits) * weight
-    overlap = (probability * crack).sum()
-    dice = 1 - (2 * overlap + 1) / (probability.square().sum() + (crack.square() * weight).sum() + 1)
-    return entropy + 0.5 * dice
+    dice = 1 - (2 * (probability * decided).sum() + 1) / (probability.sum() + decided.sum() + 1)
+    return entropy / weight.sum().clamp(min=1) + dice
 
 
 class SegmentModule(CrackModule):
