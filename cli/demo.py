@@ -33,9 +33,7 @@ def command(out: Path, seed: int, detect_weights: Path | None, segment_weights: 
     truth = write_survey(out / "survey", synthetic)
     survey = read_survey(out / "survey")
     settings = RunSettings()
-    stages = load_stages(
-        settings.stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device
-    )
+    stages = load_stages(settings.stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device)
     with frame_progress("Finding cracks", len(survey.frames)) as progress:
         summary = run_survey(
             survey, out / "result", stages, settings,

@@ -45,7 +45,9 @@ def segment(
     if as_json:
         click.echo(json.dumps({"set": data_set, "split": split, **evaluate.segmentation_report(scores)}, indent=2))
     else:
-        click.echo(f"segment on {data_set} {split}, whole images, probability 0.5\n{evaluate.segmentation_table(scores)}")
+        click.echo(
+            f"segment on {data_set} {split}, whole images, probability 0.5\n{evaluate.segmentation_table(scores)}"
+        )
 
 
 @command.command()

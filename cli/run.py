@@ -52,9 +52,7 @@ def command(
     for note in found.notes:
         click.echo(f"Note: {note}", err=True)
     settings = RunSettings(StageSettings(segment_everything=segment_everything), section_length_m=section_length_m)
-    stages = load_stages(
-        settings.stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device
-    )
+    stages = load_stages(settings.stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device)
     with frame_progress("Finding cracks", len(found.frames)) as progress:
         summary = run_survey(
             found, out, stages, settings,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
+
 from crackmap.calibration.errors import require
 from crackmap.calibration.plane import GroundPlane
 from crackmap.stages.records import FloatArray
@@ -104,6 +105,8 @@ class RoadCrack:
         touches_border: it leaves the picture, so the true crack is longer.
         frame_keys: the frames it was seen in.
         gsd_mm: median pixel size across (row) and along (column), millimetres.
+        chainage_at_m: (N,) chainage of each vertex, metres.
+        offset_at_m: (N,) offset of each vertex to the right of the route line (or of the vehicle's path), metres.
     """
 
     crack_id: str
@@ -121,12 +124,18 @@ class RoadCrack:
     chainage_to_m: float | None = None
     offset_m: float | None = None
     gsd_mm: tuple[float, float] | None = None
+    chainage_at_m: FloatArray | None = None
+    offset_at_m: FloatArray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.line_xy)
         require(self.line_xy.shape == (count, 2) and count >= 2, "line_xy", "shape (N >= 2, 2)", self.line_xy.shape)
         require((self.width_mm is None) == (self.length_m is None), "width_mm, length_m", "both or neither",
                 (self.width_mm, self.length_m))
+        for name in ("width_px", "width_mm", "chainage_at_m", "offset_at_m"):
+            values: FloatArray | None = getattr(self, name)
+            require(values is None or values.shape == (count,), name, f"shape ({count},)",
+                    None if values is None else values.shape)
 
     @property
     def chainage_m(self) -> float | None:

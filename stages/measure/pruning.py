@@ -83,10 +83,10 @@ def _contract_bridges(graph: BranchGraph) -> None:
         overlapping = bridge.length_px < discs
         if overlapping or (bridge.length_px < _CROSSING_DISCS * discs and _is_crossing(graph, number)):
             graph.remove_branch(number)
-            graph_nodes = graph.nodes[a], graph.nodes[b]
-            middle = (graph_nodes[0].xy_px + graph_nodes[1].xy_px) / 2
-            half_width = max(node.half_width_px for node in graph_nodes)
-            apart = bridge.length_px / 2 + max(node.merged_px for node in graph_nodes)
+            pair = graph.nodes[a], graph.nodes[b]
+            middle = (pair[0].xy_px + pair[1].xy_px) / 2
+            half_width = max(node.half_width_px for node in pair)
+            apart = bridge.length_px / 2 + max(node.merged_px for node in pair)
             merged = graph.add_node(Node(middle, half_width, apart))
             for other in sorted(set(graph.incident[a] + graph.incident[b])):
                 graph.move_ends(other, {a, b}, merged)
