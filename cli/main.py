@@ -85,10 +85,21 @@ def main() -> None:
     except CrackmapError as error:
         _report(str(error), debug)
         sys.exit(error.exit_code)
+    except ImportError as error:
+        _report(_import_remedy(error), debug)
+        sys.exit(1)
     except Exception as error:
         _report(f"internal error: {type(error).__name__}: {error}\nPlease report it with the output of "
                 "the same command after `crackmap --debug`.", debug)  # fmt: skip
         sys.exit(1)
+
+
+def _import_remedy(error: ImportError) -> str:
+    """What to do about a library that does not load."""
+    if "libGL" in str(error) or "libgthread" in str(error):
+        return (f"OpenCV lacks a system library ({error}). On a server without a screen: "
+                "`apt-get install libgl1 libglib2.0-0`, or `pip install --force-reinstall opencv-python-headless`.")  # fmt: skip
+    return f"a library is missing ({error}). Install crackmap again: pip install --force-reinstall crackmap"
 
 
 def _report(message: str, debug: bool) -> None:
