@@ -80,16 +80,20 @@ def _contract_bridges(graph: BranchGraph) -> None:
         if a == b or min(graph.degree(a), graph.degree(b)) < 3:
             continue
         discs = graph.nodes[a].half_width_px + graph.nodes[b].half_width_px
-        overlapping = bridge.length_px < discs
-        if overlapping or (bridge.length_px < _CROSSING_DISCS * discs and _is_crossing(graph, number)):
-            graph.remove_branch(number)
-            pair = graph.nodes[a], graph.nodes[b]
-            middle = (pair[0].xy_px + pair[1].xy_px) / 2
-            half_width = max(node.half_width_px for node in pair)
-            apart = bridge.length_px / 2 + max(node.merged_px for node in pair)
-            merged = graph.add_node(Node(middle, half_width, apart))
-            for other in sorted(set(graph.incident[a] + graph.incident[b])):
-                graph.move_ends(other, {a, b}, merged)
+        if bridge.length_px >= discs and not (
+            bridge.length_px < _CROSSING_DISCS * discs and _is_crossing(graph, number)
+        ):
+            continue
+        pair = graph.nodes[a], graph.nodes[b]
+        half_width = max(node.half_width_px for node in pair)
+        merged_px = bridge.length_px / 2 + max(node.merged_px for node in pair)
+        if merged_px > (1 + _CROSSING_DISCS) * half_width:
+            # Else a honeycomb of short branches would fold up into one star.
+            continue
+        graph.remove_branch(number)
+        merged = graph.add_node(Node((pair[0].xy_px + pair[1].xy_px) / 2, half_width, merged_px))
+        for other in sorted(set(graph.incident[a] + graph.incident[b])):
+            graph.move_ends(other, {a, b}, merged)
 
 
 def _is_crossing(graph: BranchGraph, number: int) -> bool:
