@@ -83,7 +83,7 @@ class GroundPlane:
 
     def to_pixel_xy(self, xy_m: ArrayLike) -> FloatArray:
         """Pixels (N, 2) of ground points (N, 2) in metres; NaN for points behind the camera."""
-        return _project(np.linalg.inv(self.ground_from_pixel), xy_m, visible_only=True)
+        return _project(np.asarray(np.linalg.inv(self.ground_from_pixel), np.float64), xy_m, visible_only=True)
 
     def jacobian_mm(self, xy_px: ArrayLike) -> FloatArray:
         """(N, 2, 2) local ground millimetres per pixel: [:, :, 0] for a step along the row, [:, :, 1] the column."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +17,7 @@ def command() -> None:
     """Score the nets on a labelled data set (docs/weights.md has the shipped weights' scores)."""
 
 
-def _set_options(function: click.decorators.FC) -> click.decorators.FC:
+def _set_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--set", "data_set", required=True, help="dnit, paveseg, cracksc or cfd."),
         click.option("--split", default="test", show_default=True, help="train, val, test or all."),

@@ -11,7 +11,7 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class GsdType(click.ParamType):
+class GsdType(click.ParamType["float | tuple[float, float]"]):
     """«2.0», or «2.0,5.0» for different pixel sizes along an image row and along a column."""
 
     name = "mm_per_px"

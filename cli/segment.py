@@ -27,7 +27,7 @@ def command(
         StageSettings(segment_everything=segment_everything),
         detect_weights=detect_weights, segment_weights=segment_weights, device=device,
     )  # fmt: skip
-    failed = []
+    failed: list[str] = []
     for line in single.segment_images(single.image_paths(images), stages, out=out, failed=failed):
         click.echo(line)
     for reason in failed:

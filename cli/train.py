@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from crackmap.cli.options import data_option, existing_path
+from crackmap.cli.options import Decorator, data_option, existing_path
 
 
 @click.group()
@@ -15,8 +16,8 @@ def command() -> None:
     """Train a stage; the run resumes after an interruption (--resume)."""
 
 
-def _training_options(steps: int, batch: int, side_px: int, learning_rate: float) -> Any:
-    def decorate(function: Any) -> Any:
+def _training_options(steps: int, batch: int, side_px: int, learning_rate: float) -> Decorator:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
             data_option(),
             click.option("--out", "-o", required=True, type=click.Path(path_type=Path),

@@ -64,22 +64,23 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def settings(self) -> dict[str, Any] | None:
-        """The settings the journal was started with; None in a new one."""
-        row = self._connection.execute("SELECT value FROM run WHERE name = 'settings'").fetchone()
+    def fact(self, name: str) -> Any:
+        """A fact about the run by its name («settings», «source»), as plain JSON values; None if it was never set."""
+        row = self._connection.execute("SELECT value FROM run WHERE name = ?", (name,)).fetchone()
         return json.loads(row[0]) if row else None
 
-    def set_settings(self, settings: Mapping[str, Any]) -> None:
-        """Records the settings of the run."""
+    def set_fact(self, name: str, value: Any) -> None:
+        """Records a fact about the run."""
         with self._connection:
             self._connection.execute(
-                "INSERT OR REPLACE INTO run VALUES ('settings', ?)", (json.dumps(settings, sort_keys=True),)
+                "INSERT OR REPLACE INTO run VALUES (?, ?)", (name, json.dumps(value, sort_keys=True))
             )
 
     def done(self, run_hash: str) -> dict[str, tuple[int, int]]:
         """Key -> (bytes, mtime_ns) of the input of every frame finished under `run_hash`, skipped ones excepted."""
         rows = self._connection.execute(
-            "SELECT key, input_bytes, input_mtime_ns FROM frames WHERE run_hash = ? AND status != 'skipped'", (run_hash,)
+            "SELECT key, input_bytes, input_mtime_ns FROM frames WHERE run_hash = ? AND status != 'skipped'",
+            (run_hash,),
         )
         return {key: (size, mtime) for key, size, mtime in rows}
 
@@ -94,7 +95,8 @@ class Journal:
     def rows(self) -> Iterator[JournalRow]:
         """All rows in key order."""
         for row in self._connection.execute("SELECT * FROM frames ORDER BY key"):
-            yield JournalRow(*row[:8], json.loads(row[8]), tuple(_from_json(item) for item in json.loads(row[9])))
+            *plain, seconds, cracks = row
+            yield JournalRow(*plain, json.loads(seconds), tuple(_from_json(item) for item in json.loads(cracks)))
 
 
 @contextmanager

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from crackmap.calibration.errors import OutputLockedError, UnreadableImageError
+from crackmap.calibration.errors import InputError, OutputLockedError, UnreadableImageError
 from crackmap.pipeline.frame import FrameResult, Stages, StageSettings, process_image
 from crackmap.pipeline.images import ImageSource, open_image
-from crackmap.pipeline.journal import Journal, JournalRow, open_journal
+from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
 from crackmap.pipeline.pictures import overlay_jpeg
 from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
 from crackmap.pipeline.sections import footprint, make_sections
-from crackmap.pipeline.survey import Survey
+from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.tiling import ArraySource, PixelSource
 
 LARGE_IMAGE_PX = 60_000_000
@@ -106,12 +106,50 @@ def run_survey(
         for index, (frame, source) in enumerate(_decoded(todo), start=total - len(todo)):
             journal.write(_process(frame, source, survey, stages, out, run_hash))
             progress(index + 1, total, frame.key)
-        rows = {row.key: row for row in journal.rows() if row.run_hash == run_hash}
-        result = assemble(survey, rows, settings)
-        seconds = _total_seconds(rows.values())
-        info = {"command": command, "crackmap": version("crackmap"), **identity, "seconds": seconds}
-        write_products(result, out, run_info=info, pictures=_pictures(result, rows))
+        journal.set_fact("source", {**survey.source, "run_hash": run_hash, "command": command})
+        result, seconds = _publish(survey, journal, out, settings)
     return RunSummary(result, len(done), seconds)
+
+
+def rebuild(out: Path, *, section_length_m: float) -> SurveyResult:
+    """Writes the products in `out` again from its journal, for another section length. No net is run.
+
+    Raises:
+        InputError: `out` holds no finished run, or its survey folder has moved.
+    """
+    if not (out / JOURNAL_NAME).exists():
+        raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
+    with open_journal(out) as journal:
+        source = journal.fact("source")
+        if source is None:
+            raise InputError(f"{out}: its run was interrupted before the products; run the same `crackmap run` again")
+        survey = read_survey(Path(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]))
+        result, _ = _publish(survey, journal, out, RunSettings(section_length_m=section_length_m))
+    return result
+
+
+def _as_gsd(value: float | list[float] | None) -> float | tuple[float, float] | None:
+    return (value[0], value[1]) if isinstance(value, list) else value
+
+
+def _publish(
+    survey: Survey, journal: Journal, out: Path, settings: RunSettings
+) -> tuple[SurveyResult, dict[str, float]]:
+    """Writes all products from the journal; returns the result and the seconds per stage."""
+    source = journal.fact("source")
+    rows = {row.key: row for row in journal.rows() if row.run_hash == source["run_hash"]}
+    result = assemble(survey, rows, settings)
+    seconds = _total_seconds(rows.values())
+    info = {
+        "crackmap": version("crackmap"),
+        "command": source["command"],
+        **journal.fact("settings"),
+        "merge": asdict(settings.merge),
+        "section_length_m": settings.section_length_m,
+        "seconds": seconds,
+    }
+    write_products(result, out, run_info=info, pictures=_pictures(result, rows))
+    return result, seconds
 
 
 def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettings) -> SurveyResult:
@@ -129,14 +167,14 @@ def _identity(survey: Survey, stages: Stages, settings: RunSettings) -> dict[str
     """What must be equal for two runs to give the same numbers."""
     return {
         "survey": survey.config.model_dump(mode="json"),
-        "gsd_mm": survey.gsd_mm,
+        "gsd_mm": survey.source["gsd_mm"],
         "settings": asdict(settings.stages),
         "weights": stages.weights,
     }
 
 
 def _check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, rerun_changed: bool) -> None:
-    before = journal.settings()
+    before = journal.fact("settings")
     now = json.loads(json.dumps(identity))
     if before is not None and before != now and not rerun_changed:
         changed = ", ".join(sorted(name for name in now if before.get(name) != now[name]))
@@ -145,7 +183,7 @@ def _check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, re
             "choose another -o, or give --rerun-changed to replace it"
         )
     if before != now:
-        journal.set_settings(now)
+        journal.set_fact("settings", now)
 
 
 def _file_identity(path: Path) -> tuple[int, int]:
@@ -215,7 +253,7 @@ def _unplaced(survey: Survey, key: str, reason: str) -> FrameOutcome:
     return FrameOutcome(survey.unplaced_frame(key), "skipped", reason)
 
 
-def _total_seconds(rows: Iterator[JournalRow] | Any) -> dict[str, float]:
+def _total_seconds(rows: Iterable[JournalRow]) -> dict[str, float]:
     total: dict[str, float] = {}
     for row in rows:
         for stage, seconds in row.seconds.items():

@@ -69,7 +69,9 @@ class SyntheticSettings:
 
     def __post_init__(self) -> None:
         require(self.frames >= 2, "frames", "2 or more", self.frames)
-        require(0 < self.step_m <= self.view_m[1], "step_m", f"at most the image length {self.view_m[1]} m", self.step_m)
+        require(
+            0 < self.step_m <= self.view_m[1], "step_m", f"at most the image length {self.view_m[1]} m", self.step_m
+        )
 
     @property
     def view_m(self) -> tuple[float, float]:
@@ -195,7 +197,7 @@ def _render_frame(
     image *= 1 - (covered * np.float32(0.6))[..., None]
     seen = cv2.GaussianBlur(image, (0, 0), 0.6)
     seen += rng.standard_normal((height, width), dtype=np.float32)[..., None] * np.float32(2.0)
-    return np.clip(seen, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(seen, 0, 255), np.uint8)
 
 
 def _time_s(distance_m: float) -> float:
