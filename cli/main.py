@@ -97,8 +97,10 @@ def main() -> None:
 def _import_remedy(error: ImportError) -> str:
     """What to do about a library that does not load."""
     if "libGL" in str(error) or "libgthread" in str(error):
-        return (f"OpenCV lacks a system library ({error}). On a server without a screen: "
-                "`apt-get install libgl1 libglib2.0-0`, or `pip install --force-reinstall opencv-python-headless`.")  # fmt: skip
+        return (
+            f"OpenCV lacks a system library ({error}). On a server without a screen: "
+            "`apt-get install libgl1 libglib2.0-0`, or `pip install --force-reinstall opencv-python-headless`."
+        )
     return f"a library is missing ({error}). Install crackmap again: pip install --force-reinstall crackmap"
 
 

@@ -25,7 +25,7 @@ def _training_options(steps: int, batch: int, side_px: int, learning_rate: float
             click.option("--steps", default=steps, show_default=True, help="Optimiser steps in all."),
             click.option("--batch", default=batch, show_default=True, help="Crops a step."),
             click.option("--side", "side_px", default=side_px, show_default=True, help="Side of a crop, pixels."),
-            click.option("--rate", "learning_rate", default=learning_rate, show_default=True, help="Peak learning rate."),
+            click.option("--rate", "learning_rate", default=learning_rate, show_default=True, help="Peak rate."),
             click.option("--seed", default=0, show_default=True, help="Of weights, crops and their order."),
             click.option("--workers", default=1, show_default=True, help="Loader processes."),
             click.option("--encoder-weights", type=existing_path(folder=False),

@@ -96,7 +96,8 @@ class Journal:
         """All rows in key order."""
         for row in self._connection.execute("SELECT * FROM frames ORDER BY key"):
             *plain, seconds, cracks = row
-            yield JournalRow(*plain, json.loads(seconds), tuple(_from_json(item) for item in json.loads(cracks)))
+            of_frame = tuple(_from_json(item) for item in json.loads(cracks))
+            yield JournalRow(*plain[:8], seconds=json.loads(seconds), cracks=of_frame)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ REGION_RGB = (250, 190, 40)
 def draw_overlay(
     image: NDArray[np.uint8], cracks: Sequence[Crack], regions: Sequence[Region] = (), *, scale: float = 1.0
 ) -> NDArray[np.uint8]:
-    """A copy of the (height, width, 3) RGB image with centrelines, and boxes if given; `scale` = its px per image px."""
+    """A copy of the (height, width, 3) RGB image with centrelines and boxes; `scale` = its px per px of the records."""
     canvas = image.copy()
     for region in regions:
         x0, y0, x1, y1 = (round(value * scale) for value in region.box_xyxy_px)

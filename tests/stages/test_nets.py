@@ -16,7 +16,6 @@ from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
 from crackmap.stages.tiling import ArraySource
 from crackmap.stages.weights import read_weights, save_weights
 
-
 SEAM_TOLERANCE = 4
 """Of 255: what bfloat16 rounding may change in a probability when the window around a pixel changes."""
 

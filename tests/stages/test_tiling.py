@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,7 +25,7 @@ def test_tiles_cover_every_image_shape_with_overlap(size: tuple[int, int], tile:
     assert covered_x.all() and covered_y.all()
     assert len({(window.width, window.height) for window in tiles}) == 1
     columns = sorted({window.x0 for window in tiles})
-    assert all(a + tiles[0].width - b >= overlap for a, b in zip(columns, columns[1:], strict=False))
+    assert all(a + tiles[0].width - b >= overlap for a, b in pairwise(columns))
 
 
 def test_an_image_of_one_tile_is_not_cut() -> None:

@@ -1,0 +1,214 @@
+"""The real command line, end to end, on drawn images with stand-in nets that need no training."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from crackmap.calibration.errors import CrackmapError
+from crackmap.cli.main import COMMANDS, cli
+from crackmap.pipeline import frame as frame_module
+from crackmap.stages.records import Region
+from crackmap.stages.segment.segmenter import Segmenter
+
+
+class DarkIsCrack(torch.nn.Module):
+    """A one-layer segmenter: pixels much darker than the road are crack."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (90 - images.mean(dim=1, keepdim=True)) / 4
+
+
+class DarkRegions:
+    """A detector that proposes cells with dark pixels."""
+
+    def detect(self, source, settings):  # type: ignore[no-untyped-def]
+        image = source.read(0, 0, *source.size_wh_px)[..., 0]
+        ys, xs = np.nonzero(image < 90)
+        cells = sorted({(y // 64, x // 64) for y, x in zip(ys.tolist(), xs.tolist(), strict=True)})
+        return tuple(Region((x * 64.0, y * 64.0, x * 64.0 + 64, y * 64.0 + 64), 0.9) for y, x in cells)
+
+
+@pytest.fixture(autouse=True)
+def stand_in_nets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(settings, **_):  # type: ignore[no-untyped-def]
+        detector = None if settings.segment_everything else DarkRegions()
+        segmenter = Segmenter(DarkIsCrack(), torch.device("cpu"))  # type: ignore[arg-type]
+        return frame_module.Stages(detector, segmenter, settings, {"segment": "stand-in"})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(frame_module, "load_stages", load)
+
+
+def invoke(*args: object) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args], catch_exceptions=True)
+
+
+def draw(path: Path, *, rows: tuple[int, ...] = (200,)) -> None:
+    """A 600 x 400 road with cracks of 6 x 500 px across it."""
+    image = np.full((400, 600, 3), 160, np.uint8)
+    for row in rows:
+        image[row : row + 6, 50:550] = 40
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_help_answers_in_half_a_second() -> None:
+    start = time.perf_counter()
+    # The best of three: a busy machine is not what is tested.
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "crackmap.cli.main", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert b"crackmap demo" in done.stdout
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    result = invoke(name, "--help")
+    assert result.exit_code == 0, result.output
+    assert len(result.output.splitlines()) > 4
+
+
+def test_run_measures_photos_with_a_pixel_size(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    draw(tmp_path / "photos" / "b.png", rows=(100, 300))
+    result = invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "2.0")
+    assert result.exit_code == 0, result.output
+    cracks = rows_of(tmp_path / "out" / "cracks.csv")
+    assert len(cracks) == 3
+    for crack in cracks:
+        assert float(crack["length_m"]) == pytest.approx(1.0, rel=0.03)
+        assert float(crack["mean_w_mm"]) == pytest.approx(12.0, abs=0.6)
+        assert float(crack["orient_deg"]) == pytest.approx(90.0, abs=1)
+
+
+def test_run_without_a_scale_stays_in_pixels_and_says_so(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    result = invoke("run", tmp_path / "photos", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    (crack,) = rows_of(tmp_path / "out" / "cracks.csv")
+    assert crack["length_m"] == ""
+    assert float(crack["length_px"]) == pytest.approx(500, rel=0.03)
+    assert "pixel" in result.output
+
+
+def test_an_unreadable_image_is_skipped_and_named_and_the_others_are_measured(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    draw(tmp_path / "photos" / "b.png")
+    whole = (tmp_path / "photos" / "b.png").read_bytes()
+    (tmp_path / "photos" / "b.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "photos" / "c.jpg").write_bytes(b"not an image")
+    result = invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "1.0")
+    assert result.exit_code in (0, 3)
+    assert "Skipped b.png" in result.output and "Skipped c.jpg" in result.output
+    assert len(rows_of(tmp_path / "out" / "cracks.csv")) == 1
+    assert {row["key"] for row in rows_of(tmp_path / "out" / "skipped.csv")} == {"b.png", "c.jpg"}
+
+
+def test_a_second_run_keeps_what_is_done_and_gives_the_same_products(tmp_path: Path) -> None:
+    for name in "abc":
+        draw(tmp_path / "photos" / f"{name}.png")
+    arguments = ("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "1.0")
+    assert invoke(*arguments).exit_code == 0
+    before = (tmp_path / "out" / "cracks.csv").read_bytes()
+    draw(tmp_path / "photos" / "d.png")
+    assert "3 frames were done before" in invoke(*arguments).output
+    after = (tmp_path / "out" / "cracks.csv").read_text(encoding="utf-8")
+    assert len(after.splitlines()) == len(before.splitlines()) + 1
+
+
+def test_another_configuration_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    assert invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "1.0").exit_code == 0
+    result = invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "2.0")
+    assert isinstance(result.exception, CrackmapError) and result.exception.exit_code == 5
+    assert "--rerun-changed" in str(result.exception)
+    again = invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "2.0", "--rerun-changed")
+    assert again.exit_code == 0
+    (crack,) = rows_of(tmp_path / "out" / "cracks.csv")
+    assert float(crack["length_m"]) == pytest.approx(1.0, rel=0.03)
+
+
+def test_a_folder_without_images_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    result = invoke("run", tmp_path, "-o", tmp_path / "out")
+    assert isinstance(result.exception, CrackmapError) and result.exception.exit_code == 4
+    assert "image" in str(result.exception)
+
+
+def test_sections_are_computed_again_without_the_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    assert invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "1.0").exit_code == 0
+    monkeypatch.setattr(frame_module, "load_stages", None)
+    result = invoke("sections", tmp_path / "out", "--length", "50")
+    assert result.exit_code == 0, result.output
+
+
+def test_measure_prints_a_table_and_json(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    table = invoke("measure", tmp_path / "a.png", "--gsd", "2.0")
+    assert "1 cracks" in table.output and "mm" in table.output
+    report = json.loads(invoke("measure", tmp_path / "a.png", "--json").output)
+    (crack,) = report[0]["cracks"]
+    assert crack["length_px"] == pytest.approx(500, rel=0.03)
+    assert "length_m" not in crack
+
+
+def test_measure_takes_a_mask_with_pixels_of_two_sizes(tmp_path: Path) -> None:
+    mask = np.zeros((400, 600), np.uint8)
+    mask[50:350, 300:306] = 255
+    (tmp_path / "mask.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    report = json.loads(invoke("measure", "--mask", tmp_path / "mask.png", "--gsd", "2.0,5.0", "--json").output)
+    (crack,) = report[0]["cracks"]
+    assert crack["length_m"] == pytest.approx(1.5, rel=0.03)
+    assert crack["mean_width_mm"] == pytest.approx(12.0, abs=0.8)
+
+
+def test_segment_writes_masks_in_the_pixels_of_the_image(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    result = invoke("segment", tmp_path / "a.png", "-o", tmp_path / "masks")
+    assert result.exit_code == 0, result.output
+    mask = cv2.imdecode(np.fromfile(tmp_path / "masks" / "a_crack.png", np.uint8), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (400, 600)
+    assert (mask[202, 100:500] > 250).all()
+    assert not mask[:100].any()
+
+
+@pytest.mark.parametrize("gsd", ["0", "-1", "abc", "1,2,3"])
+def test_an_impossible_pixel_size_is_wrong_usage(tmp_path: Path, gsd: str) -> None:
+    draw(tmp_path / "a.png")
+    assert invoke("run", tmp_path / "a.png", "-o", tmp_path / "out", "--gsd", gsd).exit_code == 2
+
+
+def test_errors_leave_the_process_with_their_exit_code_and_no_traceback(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "crackmap.cli.main", "run", str(tmp_path), "-o", str(tmp_path / "out")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr.startswith("Error: ") and "Traceback" not in done.stderr
+
+
+def test_a_wrong_weight_file_is_exit_code_7(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    (tmp_path / "w.safetensors").write_bytes(b"x" * 100)
+    arguments = ["run", str(tmp_path / "photos"), "-o", str(tmp_path / "out"), "--segment-everything",
+                 "--segment-weights", str(tmp_path / "w.safetensors")]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "crackmap.cli.main", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 7
+    assert "w.safetensors" in done.stderr
