@@ -94,7 +94,7 @@ def resampled(points: FloatArray, spacing: float) -> FloatArray:
     The distance is as near to `spacing` as an even division allows; first and last point stay.
     """
     along = arc_length(points[:, :2])
-    count = max(int(round(along[-1] / spacing)), 1) + 1
+    count = max(round(float(along[-1]) / spacing), 1) + 1
     at = np.linspace(0.0, along[-1], count)
     return np.column_stack([np.interp(at, along, column) for column in points.T])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
+
 from crackmap.stages.measure.graph import BranchGraph, Node, bend_deg, direction_at
 from crackmap.stages.measure.settings import MeasureSettings
 

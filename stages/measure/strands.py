@@ -12,6 +12,7 @@ from crackmap.stages.records import FloatArray
 End = tuple[int, int]
 """One end of a branch: its number, and 0 for the start or 1 for the end."""
 
+
 @dataclass(frozen=True, slots=True)
 class Strand:
     """The rough line of one crack: a chain of pixels.
