@@ -1,0 +1,280 @@
+"""survey.toml: what a survey folder holds and how it is to be read.
+
+Every key, its default and its unit is documented at its field. An unknown key is an error that names the nearest known
+one, because a misspelt key that is silently passed over costs a night of computing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from crackmap.calibration.errors import InputError
+
+SURVEY_FILE = "survey.toml"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+PATTERN_GROUPS = ("recording", "chainage_m", "time_s", "sequence")
+"""Named groups that a frame pattern may have."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FramesConfig(_Table):
+    """[frames]: which files are frames, and what their names say."""
+
+    include: tuple[str, ...] = Field(
+        ("*.jpg", "*.jpeg", "*.png", "*.tif", "*.tiff"),
+        min_length=1,
+        description="globs of image files, case aside; one without «/» is matched against the file name, "
+        "one with it against the path below the survey folder",
+    )
+    exclude: tuple[str, ...] = Field((), description="globs of files to leave out, in the same way")
+    pattern: str | None = Field(
+        None,
+        description="regular expression searched in the path below the survey folder; its named groups recording, "
+        "chainage_m, time_s and sequence say what the name holds. Files it is not found in are skipped. "
+        "Without a recording group each folder is a recording",
+        examples=[r"(?P<recording>[0-9A-Z]+)_(?P<chainage_m>\d+)\.jpg$"],
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _check_pattern(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            groups = re.compile(value).groupindex
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}; in TOML write it in 'single quotes'") from error
+        for group in groups:
+            if group not in PATTERN_GROUPS:
+                raise ValueError(f"unknown group {group!r}{_nearest(group, PATTERN_GROUPS)}")
+        return value
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The named groups of the pattern."""
+        return frozenset(re.compile(self.pattern).groupindex) if self.pattern else frozenset()
+
+
+class ColumnsConfig(_Table):
+    """[position.columns]: names of the track's columns, where they are not common ones."""
+
+    time: str | None = Field(None, description="seconds, or ISO 8601 times", examples=["time_s"])
+    lat: str | None = Field(None, description="latitude, degrees, WGS 84", examples=["lat_deg"])
+    lon: str | None = Field(None, description="longitude, degrees, WGS 84", examples=["lon_deg"])
+
+
+class PositionConfig(_Table):
+    """[position]: where the frames lie. Georeferenced rasters need nothing here."""
+
+    source: Literal["none", "chainage", "counter", "track"] = Field(
+        "none",
+        description="chainage: from the pattern's group chainage_m; counter: from its group sequence, a counter that "
+        "ticks every step_m metres, starting at the first image's chainage_m if the pattern has that group; "
+        "track: by the group time_s from a CSV track",
+    )
+    step_m: Positive | None = Field(None, description="metres from one count to the next", examples=[5.0])
+    chainage_scale: Positive = Field(1.0, description="metres per unit of the group chainage_m: 1000 for kilometres")
+    time_scale: Positive = Field(1.0, description="seconds per unit of the group time_s: 0.001 for milliseconds")
+    time_offset_s: Finite = Field(0.0, description="track time less frame time, seconds")
+    track: str | None = Field(None, description="CSV file, relative to the survey folder", examples=["gnss.csv"])
+    columns: ColumnsConfig = Field(default_factory=ColumnsConfig, description="names of the track's columns")
+    max_gap_s: Positive = Field(2.0, description="frames farther than this from every fix are skipped, seconds")
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        needs = {"track": ("track",), "counter": ("step_m",)}
+        _need(self, "position", needs.get(self.source, ()), f'source = "{self.source}"')
+        return self
+
+
+class GroundConfig(_Table):
+    """[ground]: how large a pixel is on the road. Georeferenced rasters need nothing here."""
+
+    method: Literal["none", "gsd", "points", "lane"] = Field(
+        "none",
+        description="gsd: a camera that looks straight down; points: four or more points measured on the road; "
+        "lane: a forward camera, from lane masks, once per recording",
+    )
+    gsd_mm: Positive | tuple[Positive, Positive] | None = Field(
+        None, description="millimetres per pixel, or [along a row, along a column]", examples=[1.0]
+    )
+    points_px: tuple[tuple[Finite, Finite], ...] | None = Field(
+        None,
+        description="image points [x, y], from the top-left corner",
+        examples=[[[300, 400], [700, 400], [900, 600], [100, 600]]],
+    )
+    points_m: tuple[tuple[Finite, Finite], ...] | None = Field(
+        None,
+        description="the same points on the road: [to the right, ahead], metres",
+        examples=[[[-1.8, 9.0], [1.8, 9.0], [1.8, 4.0], [-1.8, 4.0]]],
+    )
+    lane_width_m: Positive | None = Field(
+        None, description="width between the edges of the lane masks, metres", examples=[3.6]
+    )
+    focal_px: Positive | None = Field(
+        None, description="focal length of the camera over its pixel size", examples=[1290.0]
+    )
+    mask_replace: tuple[str, str] | None = Field(
+        None,
+        description="[end of an image's name, end of its lane mask's name]: the mask lies beside the image",
+        examples=[["_RAW.jpg", "_LANE.png"]],
+    )
+
+    @model_validator(mode="after")
+    def _check_method(self) -> Self:
+        needs = {
+            "none": (),
+            "gsd": ("gsd_mm",),
+            "points": ("points_px", "points_m"),
+            "lane": ("lane_width_m", "focal_px", "mask_replace"),
+        }
+        _need(self, "ground", needs[self.method], f'method = "{self.method}"')
+        return self
+
+
+class LimitsConfig(_Table):
+    """[limits]: where in the image measurements are trusted."""
+
+    coarsest_gsd_mm: Positive | None = Field(
+        None,
+        description="no measurement where a pixel step covers more ground than this, millimetres; by default 50, "
+        "or twice the pixel of a downward camera or raster",
+    )
+    lateral_m: tuple[Finite, Finite] | None = Field(
+        None, description="leftmost and rightmost ground x that counts as road, metres from under the camera"
+    )
+    farthest_m: Positive | None = Field(None, description="greatest distance ahead that counts, metres")
+
+    @field_validator("lateral_m")
+    @classmethod
+    def _check_lateral(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError(f"expected left below right, got {list(value)}")
+        return value
+
+
+class SurveyConfig(_Table):
+    """The whole of survey.toml; every table may be left out."""
+
+    frames: FramesConfig = Field(default_factory=FramesConfig, description="which files are frames")
+    position: PositionConfig = Field(default_factory=PositionConfig, description="where they lie")
+    ground: GroundConfig = Field(default_factory=GroundConfig, description="how large a pixel is on the road")
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="where measurements are trusted")
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        wanted = {"chainage": "chainage_m", "counter": "sequence", "track": "time_s"}.get(self.position.source)
+        if wanted is not None and wanted not in self.frames.groups:
+            raise ValueError(
+                f'[position] source = "{self.position.source}" needs a group (?P<{wanted}>...) in [frames] pattern, '
+                f"e.g. pattern = '(?P<{wanted}>\\d+)\\.jpg$'"
+            )
+        return self
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the surveys that come with the package, sorted."""
+    folder = resources.files("crackmap.pipeline") / "presets"
+    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
+
+
+def load_survey_config(folder: Path, survey: str | None = None) -> SurveyConfig:
+    """Reads the description of a survey.
+
+    Args:
+        folder: the survey folder.
+        survey: None: survey.toml in the folder if there is one, else the defaults; the path of a file; or the name of
+            a preset.
+
+    Raises:
+        InputError: no such file or preset, not TOML, an unknown or missing key, or a wrong value.
+    """
+    if survey is None:
+        path = folder / SURVEY_FILE
+        return _parse(path.name, _text(path)) if path.is_file() else SurveyConfig()
+    if survey in preset_names():
+        preset = resources.files("crackmap.pipeline") / "presets" / f"{survey}.toml"
+        return _parse(f"preset {survey}", preset.read_text("utf-8"))
+    if Path(survey).is_file():
+        return _parse(Path(survey).name, _text(Path(survey)))
+    raise InputError(
+        f"survey {survey!r}: no such file, and no such preset{_nearest(survey, preset_names())}; "
+        f"presets are: {', '.join(preset_names())}"
+    )
+
+
+def _need(table: _Table, name: str, keys: tuple[str, ...], because: str) -> None:
+    for key in keys:
+        if getattr(table, key) is None:
+            example = (type(table).model_fields[key].examples or ["..."])[0]
+            raise ValueError(f"[{name}] {key} is missing: {because} needs it, e.g. {key} = {_toml(example)}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name}: cannot be read as UTF-8 text ({error})") from error
+
+
+def _parse(name: str, text: str) -> SurveyConfig:
+    try:
+        return SurveyConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{name}: not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InputError(f"{name}: {_explain(first)}") from error
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error as a sentence that names table, key and remedy."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    place = tuple(part for part in error["loc"] if isinstance(part, str))
+    if error["type"] == "extra_forbidden":
+        known = tuple(_model_at(place[:-1]).model_fields)
+        table = f"[{'.'.join(place[:-1])}] " if place[:-1] else ""
+        return f"{table}{place[-1]}: unknown key{_nearest(place[-1], known)}; known are: {', '.join(known)}"
+    if message.startswith("["):
+        return message
+    # Behind the key pydantic names the branch of a union, such as «float»: no help to a reader of TOML.
+    table, key = (place + ("", ""))[:2]
+    where = f"[{table}] {key}: " if key else f"[{table}]: " if table else ""
+    got = "" if error["type"] == "value_error" else f", got {_toml(error['input'])}"
+    return f"{where}{message[:1].lower()}{message[1:]}{got}"
+
+
+def _model_at(place: tuple[str, ...]) -> type[BaseModel]:
+    model: type[BaseModel] = SurveyConfig
+    for part in place:
+        inner = model.model_fields[part].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return model
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(word, known, 1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return str(value)

@@ -1,0 +1,175 @@
+"""Which files of a survey folder are frames, what their names say, and in which order they come."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from crackmap.calibration.errors import InputError
+from crackmap.pipeline.config import FramesConfig, PositionConfig
+from crackmap.pipeline.images import ImageHeader, read_header
+
+RUN_FILE = "journal.sqlite"
+"""A folder with this file holds the products of a run, not frames."""
+
+Skipped = tuple[str, str]
+"""Key of an image that cannot be a frame, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of a survey, before it is known where it lies.
+
+    Attributes:
+        key: path relative to the survey folder, with forward slashes.
+        path: where the file is.
+        header: its size and georeference.
+        recording: from its name, else its folder.
+        chainage_m, time_s: from its name, in metres and in seconds of the track's clock; None if not there.
+        sequence: from its name, or empty.
+    """
+
+    key: str
+    path: Path
+    header: ImageHeader
+    recording: str
+    chainage_m: float | None = None
+    time_s: float | None = None
+    sequence: str = ""
+
+
+def list_entries(source: Path, frames: FramesConfig, position: PositionConfig) -> tuple[list[Entry], list[Skipped]]:
+    """The images of a folder (or the one image given) by recording, chainage, time, sequence and name; and the rest.
+
+    Raises:
+        InputError: no image is found, or none can be read.
+    """
+    if source.is_file():
+        root, name, keys = source.parent, source.stem, [source.name]
+    else:
+        root, name = source, source.resolve().name
+        files = sorted(_files(root))
+        keys = [key for key in files if _matches(key, frames.include) and not _matches(key, frames.exclude)]
+        if not keys:
+            raise InputError(_nothing_found(root, frames, files))
+    entries: list[Entry] = []
+    skipped: list[Skipped] = []
+    for key in keys:
+        try:
+            entry = entry_from_name(root, key, frames, position, name)
+            entries.append(replace(entry, header=read_header(entry.path)))
+        except InputError as error:
+            skipped.append((key, str(error).removeprefix(f"{Path(key).name}: ")))
+    if not entries:
+        key, reason = skipped[0]
+        raise InputError(f"{source.name}: none of {len(skipped)} images can be used; the first, {key}: {reason}")
+    if position.source == "counter" and position.step_m is not None:
+        entries = _count_chainage(entries, position.step_m)
+    return sorted(entries, key=_order), sorted(skipped, key=lambda item: natural_key(item[0]))
+
+
+def natural_key(text: str) -> list[str | int]:
+    """Sort key in which img9 comes before img10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", text)]
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Keys of all files below a folder; hidden ones and the products of earlier runs are left out."""
+    for folder, inner, names in os.walk(root):
+        if RUN_FILE in names and Path(folder) != root:
+            inner.clear()
+            continue
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in names:
+            if not name.startswith("."):
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _matches(key: str, globs: tuple[str, ...]) -> bool:
+    path, name = key.lower(), key.lower().rpartition("/")[2]
+    return any(fnmatchcase(path if "/" in glob else name, glob.lower()) for glob in globs)
+
+
+def entry_from_name(root: Path, key: str, frames: FramesConfig, position: PositionConfig, name: str) -> Entry:
+    """What an image's name says; its size is left (0, 0).
+
+    Args:
+        root: the survey folder.
+        key: the image's path below it.
+        frames: holds the pattern names are read by.
+        position: holds the units of chainage and time.
+        name: recording of images without one that lie in the survey folder itself.
+
+    Raises:
+        InputError: the name does not fit the pattern, or holds no number where one is expected.
+    """
+    said: dict[str, str | None] = {}
+    if frames.pattern is not None:
+        match = re.search(frames.pattern, key)
+        if match is None:
+            raise InputError("its name does not fit [frames] pattern")
+        said = match.groupdict()
+    chainage, time = _number(said, "chainage_m"), _number(said, "time_s")
+    return Entry(
+        key=key,
+        path=root / key,
+        header=ImageHeader((0, 0)),
+        recording=said.get("recording") or key.rpartition("/")[0] or name,
+        chainage_m=None if chainage is None else chainage * position.chainage_scale,
+        time_s=None if time is None else time * position.time_scale + position.time_offset_s,
+        sequence=_counter(said, position),
+    )
+
+
+def _count_chainage(entries: list[Entry], step_m: float) -> list[Entry]:
+    """The entries with the chainage their counter says, from the named chainage (or 0) of each recording's first."""
+    first: dict[str, tuple[int, float]] = {}
+    for entry in entries:
+        start = (int(entry.sequence), entry.chainage_m or 0.0)
+        first[entry.recording] = min(first.get(entry.recording, start), start)
+    result = []
+    for entry in entries:
+        count, start_m = first[entry.recording]
+        result.append(replace(entry, chainage_m=start_m + (int(entry.sequence) - count) * step_m))
+    return result
+
+
+def _counter(said: dict[str, str | None], position: PositionConfig) -> str:
+    sequence = said.get("sequence") or ""
+    if position.source == "counter" and not (sequence.isascii() and sequence.isdigit()):
+        raise InputError(f"the group sequence of [frames] pattern found {sequence!r}, which is not a count")
+    return sequence
+
+
+def _number(said: dict[str, str | None], group: str) -> float | None:
+    text = said.get(group)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"the group {group} of [frames] pattern found {text!r}, which is not a number")
+    return number
+
+
+def _order(entry: Entry) -> tuple[list[str | int], float, float, list[str | int], list[str | int]]:
+    chainage, time = entry.chainage_m or 0.0, entry.time_s or 0.0
+    return natural_key(entry.recording), chainage, time, natural_key(entry.sequence), natural_key(entry.key)
+
+
+def _nothing_found(root: Path, frames: FramesConfig, files: list[str]) -> str:
+    kinds = Counter(Path(key).suffix.lower() or "no suffix" for key in files)
+    there = ", ".join(f"{kinds[kind]} x {kind}" for kind in sorted(kinds, key=lambda kind: (-kinds[kind], kind)))
+    without = f", without {', '.join(frames.exclude)}" if frames.exclude else ""
+    return (
+        f"{root.name}: no image found; looked for {', '.join(frames.include)}{without}; the folder holds "
+        f"{there or 'no file'}. Give the folder with the images, or say in survey.toml [frames] include which they are"
+    )

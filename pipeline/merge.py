@@ -1,0 +1,192 @@
+"""From cracks in frames to cracks of the road: each counted once, and whole.
+
+Every frame answers only for its own strip, so a crack that three overlapping frames see is cut into three parts that
+add up to one. Then ends that meet at a seam between consecutive frames are joined again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from crackmap.calibration.errors import require
+from crackmap.pipeline.polyline import axial_direction_deg, read_at, vertex_weights
+from crackmap.pipeline.records import Frame, RoadCrack
+from crackmap.pipeline.seams import JoinLimits, chains, join_at_seams
+from crackmap.pipeline.strips import Piece, cut_to_strip
+from crackmap.stages.records import Crack, FloatArray
+
+SAME_POINT_M = 1e-3
+"""Joined ends nearer than this become one vertex; a millimetre is below every survey pixel's position error."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeSettings:
+    """How cracks are joined across frames.
+
+    Attributes:
+        join_gap_m: greatest distance, along and across the road, between two ends that are joined at a seam.
+        join_angle_deg: greatest change of direction where they meet.
+        join_width_ratio: greatest ratio of the two widths there; differences within a pixel are always allowed.
+        least_piece_m: a part cut off at a seam that finds no continuation is dropped below this length: it is what
+            the disagreement of two frames about a seam leaves behind.
+    """
+
+    join_gap_m: float = 0.30
+    join_angle_deg: float = 45.0
+    join_width_ratio: float = 3.0
+    least_piece_m: float = 0.05
+
+    def __post_init__(self) -> None:
+        require(self.join_gap_m > 0, "join_gap_m", "metres above 0", self.join_gap_m)
+        require(0 < self.join_angle_deg <= 90, "join_angle_deg", "degrees above 0, at most 90", self.join_angle_deg)
+        require(self.join_width_ratio >= 1, "join_width_ratio", "a ratio of at least 1", self.join_width_ratio)
+        require(self.least_piece_m >= 0, "least_piece_m", "metres, not negative", self.least_piece_m)
+
+
+def merge_cracks(
+    per_frame: Sequence[tuple[Frame, tuple[Crack, ...]]], *, settings: MergeSettings
+) -> tuple[RoadCrack, ...]:
+    """The cracks of the road, in output coordinates.
+
+    Args:
+        per_frame: every frame that was measured, also without cracks, with its cracks in frame coordinates. Frames
+            with a chainage may come in any order; the others are taken in the order given.
+        settings: how ends are joined at seams.
+
+    Returns:
+        One line per crack, named «C000001»... by recording, chainage (without one: frame) and offset.
+    """
+    ordered = sorted(per_frame, key=_frame_order)
+    pieces = [
+        piece
+        for order, (frame, cracks) in enumerate(ordered)
+        for crack in cracks
+        for piece in cut_to_strip(frame, order, crack)
+    ]
+    limits = JoinLimits(settings.join_gap_m, settings.join_angle_deg, settings.join_width_ratio)
+    joins = join_at_seams([frame for frame, _ in ordered], pieces, limits)
+    lines = []
+    for chain in chains(len(pieces), joins):
+        links = [(pieces[index], backwards) for index, backwards in chain]
+        if not _is_sliver(links, settings.least_piece_m):
+            lines.append((_line_order(links), _road_crack(links)))
+    lines.sort(key=lambda line: line[0])
+    return tuple(replace(crack, crack_id=f"C{number:06d}") for number, (_, crack) in enumerate(lines, start=1))
+
+
+def _frame_order(item: tuple[Frame, tuple[Crack, ...]]) -> tuple[str, float, str]:
+    frame = item[0]
+    if frame.chainage_m is None:
+        return frame.recording, float("-inf"), ""
+    return frame.recording, frame.chainage_m, frame.key
+
+
+def _line_order(links: Sequence[tuple[Piece, bool]]) -> tuple[str, float, float, float, float]:
+    """By recording, then chainage or frame, then offset; the far end settles what is still equal."""
+    first = links[0][0].frame
+    places = [piece.local_xy + np.array([0.0, _along_m(piece)]) for piece, _ in links]
+    along = float(min(xy[:, 1].min() for xy in places))
+    start = along if first.chainage_m is not None else float(min(piece.order for piece, _ in links))
+    across = np.concatenate([xy[:, 0] for xy in places])
+    return first.recording, round(start, 6), round(float(across.mean()), 6), along, float(across.max())
+
+
+def _along_m(piece: Piece) -> float:
+    return piece.frame.chainage_m or 0.0
+
+
+def _is_sliver(links: Sequence[tuple[Piece, bool]], least_m: float) -> bool:
+    piece = links[0][0]
+    length_m = piece.crack.length_m
+    return len(links) == 1 and any(piece.cut) and length_m is not None and length_m * piece.share < least_m
+
+
+def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
+    """One line out of pieces that follow each other; the flag says which of them run backwards."""
+    pieces = [piece for piece, _ in links]
+    output = _in_turn(links, [piece.output_xy for piece in pieces])
+    metric = all(piece.crack.length_m is not None for piece in pieces)
+    gaps_m = [float(np.hypot(*(b[0] - a[-1]))) for a, b in pairwise(output)]
+    keep = [np.arange(len(xy)) > 0 if i and gaps_m[i - 1] < SAME_POINT_M else np.full(len(xy), True)
+            for i, xy in enumerate(output)]  # fmt: skip
+
+    def vertices(values: Sequence[FloatArray]) -> FloatArray:
+        parts = _in_turn(links, values)
+        return np.concatenate([part[mask] for part, mask in zip(parts, keep, strict=True)])
+
+    lengths_px = [piece.crack.length_px * piece.share for piece in pieces]
+    gsd_mm = _gsd_mm(pieces)
+    gap_px = sum(gaps_m) * 1e3 / (sum(gsd_mm) / 2) if gsd_mm else 0.0
+    has_chainage = metric and all(piece.frame.chainage_m is not None for piece in pieces)
+    chainage = vertices([piece.local_xy[:, 1] + _along_m(piece) for piece in pieces]) if has_chainage else None
+    local = vertices([piece.local_xy for piece in pieces])
+    line_xy = vertices([piece.output_xy for piece in pieces])
+    return RoadCrack(
+        crack_id="",
+        line_xy=line_xy,
+        width_px=vertices([read_at(piece.places, piece.crack.width_px) for piece in pieces]),
+        length_px=sum(lengths_px) + gap_px,
+        orientation_deg=_orientation_deg(pieces),
+        confidence=_mean_confidence(pieces, lengths_px),
+        touches_border=_touches_border(links),
+        frame_keys=tuple(dict.fromkeys(piece.frame.key for piece in sorted(pieces, key=lambda piece: piece.order))),
+        recording=pieces[0].frame.recording,
+        width_mm=vertices([_width_mm(piece) for piece in pieces]) if metric else None,
+        length_m=sum((piece.crack.length_m or 0.0) * piece.share for piece in pieces) + sum(gaps_m) if metric else None,
+        chainage_from_m=None if chainage is None else float(chainage.min()),
+        chainage_to_m=None if chainage is None else float(chainage.max()),
+        offset_m=float(np.average(local[:, 0], weights=vertex_weights(line_xy))) if metric else None,
+        gsd_mm=gsd_mm,
+        chainage_at_m=chainage,
+        offset_at_m=np.ascontiguousarray(local[:, 0]) if metric else None,
+    )
+
+
+def _in_turn(links: Sequence[tuple[Piece, bool]], values: Sequence[FloatArray]) -> list[FloatArray]:
+    return [part[::-1] if backwards else part for (_, backwards), part in zip(links, values, strict=True)]
+
+
+def _width_mm(piece: Piece) -> FloatArray:
+    if piece.crack.width_mm is None:
+        return np.empty(0)
+    return read_at(piece.places, piece.crack.width_mm)
+
+
+def _mean_confidence(pieces: Sequence[Piece], lengths: Sequence[float]) -> float:
+    weights = lengths if sum(lengths) > 0 else [1.0] * len(pieces)
+    mean = float(np.average([piece.crack.confidence for piece in pieces], weights=weights))
+    return min(1.0, max(0.0, mean))
+
+
+def _touches_border(links: Sequence[tuple[Piece, bool]]) -> bool:
+    """Only the two free ends of the whole line count; an end at a seam was seen to go on, or to end, elsewhere."""
+    (first, first_backwards), (last, last_backwards) = links[0], links[-1]
+    return first.ends_at_border(1 if first_backwards else 0) or last.ends_at_border(0 if last_backwards else 1)
+
+
+def _is_whole(pieces: Sequence[Piece]) -> bool:
+    return len(pieces) == 1 and not any(pieces[0].cut)
+
+
+def _orientation_deg(pieces: Sequence[Piece]) -> float:
+    if _is_whole(pieces):
+        return pieces[0].crack.orientation_deg
+    return axial_direction_deg(np.concatenate([np.diff(piece.local_xy, axis=0) for piece in pieces]))
+
+
+def _gsd_mm(pieces: Sequence[Piece]) -> tuple[float, float] | None:
+    known = [piece.crack.gsd_mm for piece in pieces if piece.crack.gsd_mm is not None]
+    if not known or _is_whole(pieces):
+        return known[0] if known else None
+    per_vertex = [
+        piece.frame.ground.gsd_mm(read_at(piece.places, piece.crack.centreline_xy_px))
+        if piece.frame.ground is not None
+        else np.array([piece.crack.gsd_mm])
+        for piece in pieces
+    ]
+    row, column = np.median(np.concatenate(per_vertex), axis=0)
+    return float(row), float(column)

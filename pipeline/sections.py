@@ -1,0 +1,293 @@
+"""Statistics of road sections: what was measured, what is missing, and how much crack lies in between."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from crackmap.calibration.errors import require
+from crackmap.pipeline.footprint import area, footprint, near_and_far_edge, visible_polygon_m
+from crackmap.pipeline.polyline import places_with_crossings, read_at, segment_lengths
+from crackmap.pipeline.records import Frame, FrameOutcome, RoadCrack, Section
+from crackmap.stages.records import FloatArray
+
+__all__ = ["footprint", "make_sections"]
+
+AXIS_TOLERANCE_DEG = 20.0
+"""Longitudinal within 20 degrees of the direction of travel (AASHTO R 85-18); the same is used for transverse."""
+
+TOUCH_M = 1e-6
+"""A strip reaches into a section from this length on; below is rounding."""
+
+MEASURED = ("ok", "no_crack")
+
+Interval = tuple[float, float]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Crack quantities of one section while they are added up."""
+
+    count: int = 0
+    length_m: float = 0.0
+    area_m2: float = 0.0
+    max_width_mm: float = 0.0
+    by_class_m: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, length_m: float, area_m2: float, max_width_mm: float, kind: str) -> None:
+        self.length_m += length_m
+        self.area_m2 += area_m2
+        self.max_width_mm = max(self.max_width_mm, max_width_mm)
+        self.by_class_m[kind] += length_m
+
+
+@dataclass(frozen=True, slots=True)
+class _Strip:
+    """The chainage a frame answers for, the part of it no earlier frame has, and its road area per metre."""
+
+    outcome: FrameOutcome
+    chainage: Interval
+    new: tuple[Interval, ...]
+    width_m: float
+
+
+def make_sections(
+    outcomes: Iterable[FrameOutcome],
+    cracks: Sequence[RoadCrack],
+    *,
+    length_m: float = 100.0,
+    width_m: float | None = None,
+) -> tuple[Section, ...]:
+    """Sections of all recordings, in order of recording and chainage.
+
+    Frames with a chainage share sections between multiples of `length_m`, as many as their strips touch; a frame
+    without one is a section of its own. Frames without a ground scale have no section: nothing there is in metres.
+
+    Args:
+        outcomes: every frame of the survey, also the skipped ones, which count as missing.
+        cracks: of the same survey, joined. A line that crosses a boundary is cut there, at a new vertex.
+        length_m: section length along the road.
+        width_m: width of road that counts; by default the area of the frames' footprints decides.
+    """
+    require(length_m > 0, "length_m", "metres above 0", length_m)
+    require(width_m is None or width_m > 0, "width_m", "metres above 0, or None", width_m)
+    by_road: dict[str, list[FrameOutcome]] = defaultdict(list)
+    alone: dict[str, list[FrameOutcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.frame.chainage_m is not None:
+            by_road[outcome.frame.recording].append(outcome)
+        elif outcome.frame.ground is not None:
+            alone[outcome.frame.recording].append(outcome)
+    tallies = _tally_by_chainage(cracks, length_m)
+    own = _tally_by_frame(cracks)
+    sections: list[Section] = []
+    for recording in sorted({*by_road, *alone}):
+        if any(outcome.frame.ground is not None for outcome in by_road[recording]):
+            sections += _road_sections(recording, by_road[recording], tallies, length_m, width_m)
+        sections += [_frame_section(outcome, own.get(outcome.frame.key, _Tally())) for outcome in alone[recording]]
+    return tuple(sections)
+
+
+def _road_sections(
+    recording: str,
+    outcomes: Sequence[FrameOutcome],
+    tallies: dict[tuple[str, int], _Tally],
+    length_m: float,
+    width_m: float | None,
+) -> list[Section]:
+    strips = _strips(outcomes, width_m)
+    extent = min(strip.chainage[0] for strip in strips), max(strip.chainage[1] for strip in strips)
+    touched: dict[int, list[_Strip]] = defaultdict(list)
+    for strip in strips:
+        for index in _section_numbers(strip.chainage, length_m):
+            touched[index].append(strip)
+    sections = []
+    for index in sorted(touched):
+        bounds = (index * length_m, (index + 1) * length_m)
+        measured = [(strip, _overlap(part, bounds)) for strip in touched[index] for part in strip.new]
+        covered = sum(length for _, length in measured)
+        sections.append(_section(
+            f"{recording}:{bounds[0]:g}-{bounds[1]:g}", recording, bounds, _outline(touched[index], bounds),
+            covered, max(0.0, _overlap(extent, bounds) - covered),
+            sum(strip.width_m * length for strip, length in measured), tallies.get((recording, index), _Tally()),
+        ))  # fmt: skip
+    return sections
+
+
+def _strips(outcomes: Sequence[FrameOutcome], width_m: float | None) -> list[_Strip]:
+    """Strips in order of chainage; road that two strips share belongs to the first, so it is counted once."""
+    strips, reached = [], -math.inf
+    placed = sorted(((_chainage_of(o), o) for o in outcomes), key=lambda item: (item[0], item[1].frame.key))
+    for (low, high), outcome in placed:
+        polygon = visible_polygon_m(outcome.frame) if outcome.status in MEASURED else np.empty((0, 2))
+        new: tuple[Interval, ...] = ()
+        width = 0.0
+        if len(polygon):
+            seen = _seen_y_m(polygon)
+            low_seen, high_seen = (seen[0] + _chainage(outcome.frame), seen[1] + _chainage(outcome.frame))
+            new = ((max(low_seen, reached), high_seen),) if high_seen > max(low_seen, reached) else ()
+            reached = max(reached, high_seen)
+            width = width_m or area(polygon) / (seen[1] - seen[0])
+        strips.append(_Strip(outcome, (low, high), new, width))
+    return strips
+
+
+def _chainage(frame: Frame) -> float:
+    return frame.chainage_m or 0.0
+
+
+def _chainage_of(outcome: FrameOutcome) -> Interval:
+    """The chainage of a frame's strip, measured or not; a point where the strip is not known."""
+    frame = outcome.frame
+    if frame.owns_y_m is not None:
+        return _chainage(frame) + frame.owns_y_m[0], _chainage(frame) + frame.owns_y_m[1]
+    polygon = visible_polygon_m(frame)
+    low, high = _seen_y_m(polygon) if len(polygon) else (0.0, 0.0)
+    return _chainage(frame) + low, _chainage(frame) + high
+
+
+def _seen_y_m(polygon: FloatArray) -> Interval:
+    return float(polygon[:, 1].min()), float(polygon[:, 1].max())
+
+
+def _section_numbers(chainage: Interval, length_m: float) -> range:
+    low, high = chainage
+    first = math.floor((low + TOUCH_M) / length_m)
+    return range(first, max(first, math.floor((high - TOUCH_M) / length_m)) + 1)
+
+
+def _overlap(a: Interval, b: Interval) -> float:
+    return max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+
+
+def _tally_by_chainage(cracks: Sequence[RoadCrack], length_m: float) -> dict[tuple[str, int], _Tally]:
+    tallies: dict[tuple[str, int], _Tally] = defaultdict(_Tally)
+    for crack in cracks:
+        if crack.chainage_at_m is None or crack.width_mm is None or crack.length_m is None:
+            continue
+        first = math.floor(float(crack.chainage_at_m.min()) / length_m)
+        last = math.floor(float(crack.chainage_at_m.max()) / length_m)
+        levels = [index * length_m for index in range(first + 1, last + 1)]
+        places = places_with_crossings(crack.chainage_at_m, levels)
+        middle = (read_at(places[:-1], crack.chainage_at_m) + read_at(places[1:], crack.chainage_at_m)) / 2
+        number = np.floor(middle / length_m).astype(np.int64)
+        widths = read_at(places, crack.width_mm)
+        lengths = _scaled_lengths(read_at(places, crack.line_xy), crack.length_m)
+        for index in np.unique(number):
+            of_section = number == index
+            tallies[crack.recording, int(index)].add(*_quantities(lengths, widths, of_section), _class_of(crack))
+        centre = (float(crack.chainage_at_m.min()) + float(crack.chainage_at_m.max())) / 2
+        tallies[crack.recording, math.floor(centre / length_m)].count += 1
+    return tallies
+
+
+def _tally_by_frame(cracks: Sequence[RoadCrack]) -> dict[str, _Tally]:
+    tallies: dict[str, _Tally] = defaultdict(_Tally)
+    for crack in cracks:
+        if crack.chainage_at_m is not None or crack.width_mm is None or crack.length_m is None:
+            continue
+        lengths = _scaled_lengths(crack.line_xy, crack.length_m)
+        tally = tallies[crack.frame_keys[0]]
+        tally.add(*_quantities(lengths, crack.width_mm, np.full(len(lengths), True)), _class_of(crack))
+        tally.count += 1
+    return tallies
+
+
+def _scaled_lengths(line_xy: FloatArray, length_m: float) -> FloatArray:
+    """Segment lengths that add up to the measured length, which may have been taken on a finer line."""
+    lengths = segment_lengths(line_xy)
+    total = lengths.sum()
+    return lengths * (length_m / total) if total > 0 else np.full(len(lengths), length_m / len(lengths))
+
+
+def _quantities(lengths: FloatArray, widths: FloatArray, chosen: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Length (m), area (m2) and greatest width (mm) of the chosen segments of a line."""
+    mean_mm = (widths[:-1] + widths[1:]) / 2
+    widest = np.maximum(widths[:-1], widths[1:])[chosen].max()
+    return float(lengths[chosen].sum()), float((lengths * mean_mm)[chosen].sum() / 1e3), float(widest)
+
+
+def _class_of(crack: RoadCrack) -> str:
+    from_axis = min(crack.orientation_deg, 180.0 - crack.orientation_deg)
+    if from_axis <= AXIS_TOLERANCE_DEG:
+        return "longitudinal"
+    return "transverse" if from_axis >= 90.0 - AXIS_TOLERANCE_DEG else "other"
+
+
+def _frame_section(outcome: FrameOutcome, tally: _Tally) -> Section:
+    polygon = visible_polygon_m(outcome.frame)
+    low, high = _seen_y_m(polygon) if len(polygon) else (0.0, 0.0)
+    measured = outcome.status in MEASURED
+    return _section(
+        outcome.frame.key, outcome.frame.recording, None, footprint(outcome.frame),
+        high - low if measured else 0.0, 0.0 if measured else high - low,
+        area(polygon) if measured and len(polygon) else 0.0, tally,
+    )  # fmt: skip
+
+
+def _section(
+    section_id: str,
+    recording: str,
+    bounds: Interval | None,
+    outline_xy: FloatArray,
+    covered_m: float,
+    missing_m: float,
+    area_m2: float,
+    tally: _Tally,
+) -> Section:
+    return Section(
+        section_id=section_id,
+        recording=recording,
+        from_m=bounds[0] if bounds else None,
+        to_m=bounds[1] if bounds else None,
+        outline_xy=outline_xy,
+        covered_m=covered_m,
+        missing_m=missing_m,
+        area_m2=area_m2,
+        crack_count=tally.count,
+        crack_length_m=tally.length_m,
+        crack_area_m2=tally.area_m2,
+        mean_width_mm=tally.area_m2 / tally.length_m * 1e3 if tally.length_m > 0 else None,
+        max_width_mm=tally.max_width_mm if tally.length_m > 0 else None,
+        longitudinal_m=tally.by_class_m["longitudinal"],
+        transverse_m=tally.by_class_m["transverse"],
+        other_m=tally.by_class_m["other"],
+    )
+
+
+def _outline(strips: Sequence[_Strip], bounds: Interval) -> FloatArray:
+    """One ring around the strips of a section: up its left side and down its right; their hull if that crosses."""
+    left, right = [], []
+    for strip in strips:
+        quad = _cut_quad(strip.outcome.frame, bounds)
+        if len(quad):
+            left += [quad[0], quad[3]]
+            right += [quad[1], quad[2]]
+    if not left:
+        return np.empty((0, 2))
+    ring = np.array(left + right[::-1])
+    polygon = shapely.Polygon(ring)
+    if not polygon.is_valid:
+        polygon = shapely.convex_hull(shapely.MultiPoint(ring))
+    simple = shapely.simplify(polygon, 1e-6) if polygon.geom_type == "Polygon" else shapely.Polygon()
+    return np.asarray(shapely.get_coordinates(simple), np.float64)
+
+
+def _cut_quad(frame: Frame, bounds: Interval) -> FloatArray:
+    """(4, 2) near left, near right, far right, far left of a frame's road inside a section, output coordinates."""
+    polygon = visible_polygon_m(frame)
+    if not len(polygon):
+        return polygon
+    inside = shapely.clip_by_rect(
+        shapely.Polygon(polygon), -1e6, bounds[0] - _chainage(frame), 1e6, bounds[1] - _chainage(frame)
+    )
+    points = shapely.get_coordinates(inside)
+    if len(points) < 4:
+        return np.empty((0, 2))
+    return frame.placement.to_output_xy(near_and_far_edge(points))

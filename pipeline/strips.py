@@ -1,0 +1,88 @@
+"""Cracks cut to the strip of road their frame answers for, so that overlapping frames count nothing twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crackmap.pipeline.polyline import places_with_crossings, read_at, runs, segment_lengths
+from crackmap.pipeline.records import Frame
+from crackmap.stages.records import Crack, FloatArray
+
+BORDER_PX = 3.0
+"""An end this near to the image edge may be there only because the picture ends; a skeleton stops about half a width
+short of the edge, so the local width counts where it is greater."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The part of one crack inside the strip of its frame.
+
+    Attributes:
+        frame: the frame it was seen in.
+        order: the frame's place in the survey.
+        crack: the whole crack as measured.
+        places: (M,) ascending places along the crack's line (see `polyline`), M >= 2: the vertices of the piece.
+        local_xy: (M, 2) ground metres, or pixels with y up where there is no ground scale.
+        share: length of the piece over the length of the crack.
+        cut: whether the crack goes on beyond the first, and beyond the last vertex.
+    """
+
+    frame: Frame
+    order: int
+    crack: Crack
+    places: FloatArray
+    local_xy: FloatArray
+    share: float
+    cut: tuple[bool, bool]
+
+    @property
+    def output_xy(self) -> FloatArray:
+        """(M, 2) vertices in output coordinates."""
+        return self.frame.placement.to_output_xy(self.local_xy)
+
+    def ends_at_border(self, side: int) -> bool:
+        """Whether end 0 or 1 stops at the image border, as far as the crack itself is said to touch it."""
+        if not self.crack.touches_border or self.cut[side]:
+            return False
+        distances = [_border_distance_px(self.frame, self.crack, end) for end in (0, -1)]
+        nearest = int(np.argmin(distances))
+        limit = max(BORDER_PX, float(self.crack.width_px[-side]))
+        return distances[side] <= limit or (side == nearest and min(distances) > limit)
+
+
+def local_line(frame: Frame, crack: Crack) -> FloatArray:
+    """(N, 2) vertices of a crack in ground metres, or in pixels with y up where it has no ground scale."""
+    if crack.centreline_xy_m is not None:
+        return crack.centreline_xy_m
+    return crack.centreline_xy_px * [1.0, -1.0] + [0.0, float(frame.size_wh_px[1])]
+
+
+def cut_to_strip(frame: Frame, order: int, crack: Crack) -> list[Piece]:
+    """The pieces of a crack inside the frame's strip, from <= y < to, with new vertices exactly at its edges."""
+    line = local_line(frame, crack)
+    last = len(line) - 1
+    if crack.centreline_xy_m is None or frame.owns_y_m is None:
+        return [Piece(frame, order, crack, np.arange(last + 1.0), line, 1.0, (False, False))]
+    low, high = frame.owns_y_m
+    y = line[:, 1]
+    if low <= y.min() and y.max() < high:
+        return [Piece(frame, order, crack, np.arange(last + 1.0), line, 1.0, (False, False))]
+    places = places_with_crossings(y, (low, high))
+    middle = read_at((places[:-1] + places[1:]) / 2, y)
+    total = segment_lengths(line).sum()
+    pieces = []
+    for first, end in runs((middle >= low) & (middle < high)):
+        kept = places[first : end + 1]
+        xy = read_at(kept, line)
+        xy[:, 1] = np.clip(xy[:, 1], low, high)
+        share = float(segment_lengths(xy).sum() / total) if total > 0 else 1.0
+        pieces.append(Piece(frame, order, crack, kept, xy, share, (bool(kept[0] > 0), bool(kept[-1] < last))))
+    return pieces
+
+
+def _border_distance_px(frame: Frame, crack: Crack, vertex: int) -> float:
+    x, y = crack.centreline_xy_px[vertex]
+    width, height = frame.size_wh_px
+    return float(min(x, y, width - x, height - y))

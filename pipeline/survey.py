@@ -1,0 +1,129 @@
+"""A survey folder, read: which frames there are, where they lie and how large their pixels are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from crackmap.calibration.errors import InputError
+from crackmap.calibration.plane import GroundPlane
+from crackmap.pipeline.config import SurveyConfig, load_survey_config, preset_names
+from crackmap.pipeline.grounds import find_grounds
+from crackmap.pipeline.images import ImageHeader
+from crackmap.pipeline.listing import Entry, Skipped, entry_from_name, list_entries, natural_key
+from crackmap.pipeline.placing import Layout, place_on_road, place_on_sheet, place_on_track, place_rasters
+from crackmap.pipeline.records import Frame, OutputFrame, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A survey ready to run.
+
+    Attributes:
+        root: the survey folder, or the folder of the one image given.
+        name: of the folder, or of the image without its suffix.
+        frames: by recording, then along the road.
+        skipped: key and reason of every image that cannot be a frame.
+        output: the coordinate system of all products.
+        notes: what was found, assumed or done without, in sentences a user reads.
+        config: the description it was read by.
+        source: the arguments of `read_survey` that read it again, as plain values: path, survey, gsd_mm.
+    """
+
+    root: Path
+    name: str
+    frames: tuple[Frame, ...]
+    skipped: tuple[Skipped, ...]
+    output: OutputFrame
+    notes: tuple[str, ...]
+    config: SurveyConfig
+    source: Mapping[str, Any]
+
+    def unplaced_frame(self, key: str) -> Frame:
+        """The frame of a skipped image: recording, chainage and time as its name says; no size, no ground plane."""
+        try:
+            entry = entry_from_name(self.root, key, self.config.frames, self.config.position, self.name)
+        except InputError:
+            entry = Entry(key, self.root / key, ImageHeader((0, 0)), key.rpartition("/")[0] or self.name)
+        place = Placement((0.0, entry.chainage_m or 0.0))
+        return Frame(key, entry.path, (0, 0), entry.recording, place, entry.chainage_m, time_s=entry.time_s)
+
+
+def read_survey(
+    source: Path, *, survey: str | None = None, gsd_mm: float | tuple[float, float] | None = None
+) -> Survey:
+    """Reads a survey folder, or one image as a survey of its own.
+
+    Only headers are read, and lane masks where the ground plane comes from them. An image that cannot be used is
+    named in `skipped` and stops nothing.
+
+    Args:
+        source: folder, or image file.
+        survey: file or preset that describes it; by default survey.toml in the folder, or nothing.
+        gsd_mm: ground length of a pixel, or of a step along a row and along a column, for cameras that look straight
+            down; goes before what the description says. Georeferenced rasters keep their own.
+
+    Raises:
+        InputError: no image is found, or the description is wrong.
+        CalibrationError: the description asks for a ground plane that cannot be computed.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such folder or image")
+    single = source.is_file()
+    root = source.parent if single else source
+    config = load_survey_config(root, survey)
+    entries, skipped = list_entries(source, config.frames, config.position)
+    notes = [_preset_hint(entries)] if config == SurveyConfig() and not single else []
+    if config.position.source == "none" and any(entry.header.georeference for entry in entries):
+        layout = place_rasters(entries, config.limits)
+        if gsd_mm is not None:
+            notes.append("georeferenced rasters carry their own scale: the given pixel size is not used")
+    else:
+        found = find_grounds(entries, config.ground, config.limits, gsd_mm=gsd_mm)
+        lost = {key for key, _ in found.skipped}
+        skipped += found.skipped
+        notes += found.notes
+        layout = _place([entry for entry in entries if entry.key not in lost], found.planes, config, root)
+    notes += [f"{entry.key}: {entry.header.note}" for entry in entries if entry.header.note]
+    return Survey(
+        root=root,
+        name=source.stem if single else source.resolve().name,
+        frames=layout.frames,
+        skipped=tuple(sorted((*skipped, *layout.skipped), key=lambda item: natural_key(item[0]))),
+        output=layout.output,
+        notes=tuple(note for note in (*notes, *layout.notes) if note),
+        config=config,
+        source={
+            "path": str(source.resolve()),
+            "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
+            "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
+        },
+    )
+
+
+def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
+    """Frames where the configured position puts them; on a sheet without one, or without a scale to place them by."""
+    positioned = config.position.source != "none"
+    if planes and config.position.source in ("chainage", "counter"):
+        known = [entry for entry in entries if entry.chainage_m is not None]
+        return place_on_road(known, planes)
+    if planes and config.position.source == "track":
+        return place_on_track(entries, planes, config.position, root)
+    layout = place_on_sheet(entries, planes)
+    why = "no ground scale" if positioned else "no position known"
+    notes = [f"{why}: images are laid out on a sheet, one above the other"]
+    if not planes:
+        notes.append("no ground scale: lengths are in pixels; give --gsd MM_PER_PX, or [ground] in survey.toml")
+    return replace(layout, notes=(*layout.notes, *notes))
+
+
+def _preset_hint(entries: list[Entry]) -> str:
+    """A note where most names without a description fit a preset; empty otherwise."""
+    for name in preset_names():
+        pattern = load_survey_config(Path(), name).frames.pattern
+        if pattern is not None and any(re.search(pattern, entry.key) for entry in entries):
+            return f"file names look like those of the preset {name}: try --survey {name}"
+    return ""
