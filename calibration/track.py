@@ -209,9 +209,9 @@ def _column(path: Path, header: Sequence[str], name: str, wanted: str | None) ->
     for candidate in COMMON_COLUMNS[name] if wanted is None else (wanted.lower(),):
         if candidate in names:
             return names.index(candidate)
-    example = f'columns = {{ {name} = "{header[0] if header else "..."}" }}'
     raise InputError(
-        f"{path.name}: no column {wanted or name!r}; it has {', '.join(header) or 'none'}. Name it, e.g. {example}"
+        f"{path.name}: no column {wanted or name!r}; it has {', '.join(header) or 'none'}. "
+        f'Name the right one: columns = {{ {name} = "..." }}'
     )
 
 

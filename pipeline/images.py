@@ -3,13 +3,15 @@
 The content of a file decides what it is, not its name: JPEG, PNG, or TIFF (GeoTIFF, BigTIFF). Whatever is stored comes
 out as RGB uint8: grey is repeated, 16-bit values are divided by 257 (a fixed scale, never stretched to the contents of
 one picture; of 16-bit colour PNG Pillow keeps the high byte, at most one level off), palettes and CMYK are resolved,
-alpha is dropped, nodata is black. The EXIF orientation is applied once, here.
+alpha is dropped, and where a TIFF holds no data (its nodata value, its mask, alpha 0) it is black. The EXIF orientation
+is applied once, here.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from crackmap.calibration.errors import UnreadableImageError
@@ -277,7 +279,9 @@ def _to_uint8(pixels: NDArray[Any]) -> RgbArray:
 
 def _open_tiff(path: Path) -> Any:
     """The open dataset, if it is one whose pixels can be read."""
-    with _failures(path.name):
+    with _failures(path.name), warnings.catch_warnings():
+        # Most survey images have no map coordinates: nothing to warn of.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = rasterio.open(path.resolve(), driver="GTiff")
     alpha_second = dataset.count == 2 and dataset.colorinterp[1] == ColorInterp.alpha
     kinds = set(dataset.dtypes)

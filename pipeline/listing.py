@@ -76,7 +76,7 @@ def list_entries(source: Path, frames: FramesConfig, position: PositionConfig) -
 
 def natural_key(text: str) -> list[str | int]:
     """Sort key in which img9 comes before img10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", text)]
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", text))]
 
 
 def _files(root: Path) -> Iterator[str]:

@@ -113,7 +113,7 @@ def _road_sections(
         measured = [(strip, _overlap(part, bounds)) for strip in touched[index] for part in strip.new]
         covered = sum(length for _, length in measured)
         sections.append(_section(
-            f"{recording}:{bounds[0]:g}-{bounds[1]:g}", recording, bounds, _outline(touched[index], bounds),
+            f"{recording}:{bounds[0]:.12g}-{bounds[1]:.12g}", recording, bounds, _outline(touched[index], bounds),
             covered, max(0.0, _overlap(extent, bounds) - covered),
             sum(strip.width_m * length for strip, length in measured), tallies.get((recording, index), _Tally()),
         ))  # fmt: skip

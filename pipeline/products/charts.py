@@ -1,0 +1,268 @@
+"""The drawings of the report as numbers: coordinates of SVG shapes, without markup.
+
+Along and across are in the units of the drawing: a strip is `STRIP_WIDTH` by `STRIP_HEIGHT`, travel to the right, so
+what is right of the route line lies below it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crackmap.pipeline.polyline import segment_lengths
+from crackmap.pipeline.products.rows import mean_width
+from crackmap.pipeline.products.styles import WidthClass, class_of, width_classes
+from crackmap.pipeline.records import FrameOutcome, RoadCrack, SurveyResult
+from crackmap.stages.records import FloatArray
+
+STRIP_WIDTH, STRIP_HEIGHT = 1000, 90
+
+MOST_ROWS = 8
+"""Rows a recording is drawn in, at most."""
+
+MOST_LINES = 4000
+"""Cracks drawn, the longest first: a page with more is slow to open and shows no more."""
+
+MOST_RECORDINGS = 12
+
+MOST_PLATES = 24
+"""Frames drawn by themselves where no chainage is known."""
+
+PLATE_SIDE = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An SVG polyline: «x,y x,y ...», the number of its width class, and what to say about it."""
+
+    points: str
+    width_class: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a strip, from x to x + width."""
+
+    x: float
+    width: float
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StripRow:
+    """One row of a strip diagram: chainage labels at its ends, measured stretches, section bounds, cracks."""
+
+    from_m: float
+    to_m: float
+    measured: tuple[Span, ...]
+    sections: tuple[Span, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The strip diagram of a recording; `half_width_m` is the offset at its upper and lower edge."""
+
+    recording: str
+    half_width_m: float
+    exaggeration: float
+    rows: tuple[StripRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """One frame by itself: size of the drawing, outline and cracks."""
+
+    title: str
+    width: float
+    height: float
+    outline: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of a histogram: share of the tallest (0 to 1), share of the whole, class, text below it and its meaning."""
+
+    height: float
+    share: float
+    width_class: int
+    tick: str
+    title: str
+
+
+def strips(result: SurveyResult) -> tuple[Strip, ...]:
+    """Strip diagrams of the recordings with a chainage, at most `MOST_RECORDINGS`."""
+    classes = width_classes(metric=True)
+    cracks: dict[str, list[RoadCrack]] = defaultdict(list)
+    for crack in _longest(crack for crack in result.cracks if crack.chainage_at_m is not None):
+        cracks[crack.recording].append(crack)
+    outcomes: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for outcome in result.outcomes:
+        if (strip := _measured_m(outcome)) is not None:
+            outcomes[outcome.frame.recording].append(strip)
+    chosen = sorted(outcomes)[:MOST_RECORDINGS]
+    return tuple(_strip(name, sorted(outcomes[name]), cracks[name], result, classes) for name in chosen)
+
+
+def plates(result: SurveyResult) -> tuple[Plate, ...]:
+    """Drawings of the frames without chainage that show most crack, at most `MOST_PLATES`."""
+    metric = result.output.unit == "m"
+    classes = width_classes(metric=metric)
+    by_frame: dict[str, list[RoadCrack]] = defaultdict(list)
+    for crack in _longest(crack for crack in result.cracks if crack.chainage_at_m is None):
+        by_frame[crack.frame_keys[0]].append(crack)
+    outcomes = {o.frame.key: o for o in result.outcomes if len(o.footprint_xy) >= 3}
+    order = sorted(by_frame, key=lambda key: (-sum(crack.length_px for crack in by_frame[key]), key))
+    return tuple(_plate(outcomes[key], by_frame[key], classes) for key in order if key in outcomes)[:MOST_PLATES]
+
+
+def width_histogram(cracks: Sequence[RoadCrack], *, metric: bool) -> tuple[Bar, ...]:
+    """Crack length by width at each place of the lines; the last bar holds all that is wider."""
+    widths, lengths = [np.empty(0)], [np.empty(0)]
+    for crack in cracks:
+        values = crack.width_mm if metric else crack.width_px
+        if values is not None:
+            widths.append((values[:-1] + values[1:]) / 2)
+            lengths.append(segment_lengths(crack.line_xy))
+    width, length = np.concatenate(widths), np.concatenate(lengths)
+    if not length.sum() > 0:
+        return ()
+    order = np.argsort(width, kind="stable")
+    reached = np.cumsum(length[order])
+    widest = float(width[order][np.searchsorted(reached, 0.98 * reached[-1])])
+    step = _round_up(max(widest, 1e-3) / 16, (1.0, 2.0, 2.5, 5.0, 10.0))
+    count = max(4, math.ceil(widest / step))
+    classes = width_classes(metric=metric)
+    sums = np.bincount(np.minimum((width / step).astype(int), count), weights=length, minlength=count + 1)
+    unit = "mm" if metric else "px"
+    bars = []
+    for number, value in enumerate(sums):
+        low = number * step
+        title = f"{low:g} {unit} and wider" if number == count else f"{low:g} to {low + step:g} {unit}"
+        tick = f"{low:g}" if number % 2 == 0 or number == count else ""
+        bars.append((float(value), class_of(low + step / 2, classes), tick, title))
+    return _bars(bars)
+
+
+def orientation_histogram(cracks: Sequence[RoadCrack]) -> tuple[Bar, ...]:
+    """Crack length by direction of the segments' whole lines, in steps of 10 degrees."""
+    sums = np.zeros(18)
+    for crack in cracks:
+        # Bars are centred on 0, 10, ... 170, so that «along» and «across» have a bar of their own.
+        sums[round(crack.orientation_deg / 10) % 18] += crack.length_px if crack.length_m is None else crack.length_m
+    if not sums.sum() > 0:
+        return ()
+    named = {0: "0° along", 9: "90° across", 4: "40°", 13: "130°", 17: "170°"}
+    return _bars([(float(value), 2, named.get(n, ""), f"{n * 10}° ± 5°") for n, value in enumerate(sums)])
+
+
+def _bars(items: Sequence[tuple[float, int, str, str]]) -> tuple[Bar, ...]:
+    tallest, total = max(item[0] for item in items), sum(item[0] for item in items)
+    return tuple(Bar(value / tallest, value / total, kind, tick, title) for value, kind, tick, title in items)
+
+
+def _longest(cracks: Iterable[RoadCrack]) -> list[RoadCrack]:
+    return sorted(cracks, key=lambda crack: (-crack.length_px, crack.crack_id))[:MOST_LINES]
+
+
+def _measured_m(outcome: FrameOutcome) -> tuple[float, float] | None:
+    """Chainage from and to of the road measured in a frame, None if there is none."""
+    frame = outcome.frame
+    if outcome.status == "skipped" or frame.chainage_m is None or frame.owns_y_m is None or frame.ground is None:
+        return None
+    return frame.chainage_m + frame.owns_y_m[0], frame.chainage_m + frame.owns_y_m[1]
+
+
+def _strip(
+    recording: str,
+    measured: Sequence[tuple[float, float]],
+    cracks: Sequence[RoadCrack],
+    result: SurveyResult,
+    classes: tuple[WidthClass, ...],
+) -> Strip:
+    start, end = measured[0][0], max(high for _, high in measured)
+    row_m = _round_up(max(end - start, 1.0) / MOST_ROWS, (1.0, 2.0, 5.0, 10.0))
+    offsets = [np.abs(crack.offset_at_m).max() for crack in cracks if crack.offset_at_m is not None]
+    half_width = max(2.0, math.ceil(2 * float(np.quantile(offsets, 0.98)) + 0.2) / 2) if offsets else 2.0
+    bounds = [(s.from_m, s.to_m) for s in result.sections if s.recording == recording]
+    rows = []
+    for number in range(math.floor(start / row_m), math.ceil(end / row_m)):
+        low, high = number * row_m, (number + 1) * row_m
+        spans = _joined([(max(a, low), min(b, high)) for a, b in measured if a < high and b > low])
+        if spans:
+            rows.append(StripRow(
+                low, high,
+                tuple(_span(a, b, low, row_m) for a, b in spans),
+                tuple(_span(max(a, low), min(b, high), low, row_m, f"{a:g}") for a, b in bounds
+                      if a is not None and b is not None and a < high and b > low),
+                tuple(_road_line(crack, low, row_m, half_width, classes) for crack in sorted(
+                    cracks, key=lambda crack: crack.crack_id) if _reaches(crack, low, high)),
+            ))  # fmt: skip
+    exaggeration = (STRIP_HEIGHT / (2 * half_width)) / (STRIP_WIDTH / row_m)
+    return Strip(recording, half_width, exaggeration, tuple(rows))
+
+
+def _reaches(crack: RoadCrack, low: float, high: float) -> bool:
+    start, end = crack.chainage_from_m, crack.chainage_to_m
+    return start is not None and end is not None and start < high and end > low
+
+
+def _joined(intervals: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Intervals in ascending order, with those that touch made one."""
+    merged: list[tuple[float, float]] = []
+    for low, high in intervals:
+        if merged and low <= merged[-1][1] + 0.01:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+        else:
+            merged.append((low, high))
+    return merged
+
+
+def _span(low: float, high: float, origin: float, row_m: float, label: str = "") -> Span:
+    scale = STRIP_WIDTH / row_m
+    return Span(round((low - origin) * scale, 1), round((high - low) * scale, 1), label)
+
+
+def _road_line(
+    crack: RoadCrack, origin_m: float, row_m: float, half_width_m: float, classes: tuple[WidthClass, ...]
+) -> Line:
+    along = np.zeros(0) if crack.chainage_at_m is None else crack.chainage_at_m
+    across = np.zeros(0) if crack.offset_at_m is None else crack.offset_at_m
+    x = (along - origin_m) * (STRIP_WIDTH / row_m)
+    y = (across + half_width_m) * (STRIP_HEIGHT / (2 * half_width_m))
+    return _line(np.column_stack([x, y]), crack, classes)
+
+
+def _line(xy: FloatArray, crack: RoadCrack, classes: tuple[WidthClass, ...]) -> Line:
+    rounded = xy.round(1)
+    moved = np.concatenate([[True], (np.diff(rounded, axis=0) != 0).any(axis=1)])
+    points = " ".join(f"{x:g},{y:g}" for x, y in rounded[moved])
+    metric = crack.width_mm is not None
+    width = mean_width(crack.line_xy, crack.width_mm if metric else crack.width_px) or 0.0
+    size = f"{crack.length_m:.2f} m, {width:.1f} mm" if metric else f"{crack.length_px:.0f} px, {width:.1f} px"
+    return Line(points, class_of(width, classes), f"{crack.crack_id}: {size} wide")
+
+
+def _plate(outcome: FrameOutcome, cracks: Sequence[RoadCrack], classes: tuple[WidthClass, ...]) -> Plate:
+    low, high = outcome.footprint_xy.min(axis=0), outcome.footprint_xy.max(axis=0)
+    scale = PLATE_SIDE / float(max(high - low))
+
+    def drawn(xy: FloatArray) -> FloatArray:
+        return np.column_stack([xy[:, 0] - low[0], high[1] - xy[:, 1]]) * scale
+
+    outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn(outcome.footprint_xy))
+    lines = tuple(_line(drawn(crack.line_xy), crack, classes) for crack in cracks)
+    width, height = ((high - low) * scale).tolist()
+    return Plate(outcome.frame.key, width, height, outline, lines)
+
+
+def _round_up(value: float, steps: Sequence[float]) -> float:
+    """The least round number not below `value`: a step times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in steps if step * power >= value * (1 - 1e-9))

@@ -1,0 +1,161 @@
+"""The report: one HTML file that opens offline, without scripts and without a single request."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from crackmap.pipeline.products import charts
+from crackmap.pipeline.products.publish import publish_bytes
+from crackmap.pipeline.products.rows import mean_width, printable
+from crackmap.pipeline.products.styles import width_classes
+from crackmap.pipeline.products.vectors import meaning
+from crackmap.pipeline.records import Section, SurveyResult
+
+MOST_SECTIONS = 1000
+"""Rows of the section table; sections.csv has them all."""
+
+MOST_SKIPPED = 200
+"""Rows of the table of skipped frames; skipped.csv has them all."""
+
+NOT_REPEATABLE = ("seconds", "timings")
+"""Parts of the run information that differ between equal runs: only in run.json."""
+
+THIN_SPACE = "\u202f"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The numbers at the head of the report; metric ones are None where nothing says how large a pixel is."""
+
+    ok: int
+    no_crack: int
+    skipped: int
+    recordings: tuple[str, ...]
+    cracks: int
+    length_m: float | None
+    length_px: float
+    covered_m: float
+    missing_m: float
+    area_m2: float
+    mean_width_mm: float | None
+    mean_width_px: float | None
+    pixel_mm: float | None
+    longitudinal_m: float
+    transverse_m: float
+    other_m: float
+
+    @property
+    def frames(self) -> int:
+        """All frames."""
+        return self.ok + self.no_crack + self.skipped
+
+
+def write_report(
+    path: Path, result: SurveyResult, *, run_info: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None
+) -> None:
+    """Writes the report.
+
+    Args:
+        path: of the HTML file.
+        result: what is reported.
+        run_info: versions, weights, command and settings, shown as they are.
+        pictures: PNG or JPEG of frames with their cracks drawn in, by frame key, shown in the order given.
+
+    Raises:
+        StorageError: the file could not be written.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["num"] = number
+    template = files("crackmap.pipeline.products").joinpath("report.html.j2").read_text("utf-8")
+    metric = result.output.unit == "m"
+    html = environment.from_string(template).render(
+        result=result,
+        summary=summarise(result),
+        metric=metric,
+        meaning=meaning(result.output),
+        classes=[item.label("mm" if metric else "px") for item in width_classes(metric=metric)],
+        strips=charts.strips(result),
+        plates=charts.plates(result),
+        charts=charts,
+        width_bars=charts.width_histogram(result.cracks, metric=metric),
+        orientation_bars=charts.orientation_histogram(result.cracks),
+        sections=result.sections[:MOST_SECTIONS],
+        section_bars=_bar_shares(result.sections),
+        skipped=[outcome for outcome in result.outcomes if outcome.status == "skipped"],
+        most_skipped=MOST_SKIPPED,
+        pictures=[(key, _data_uri(content)) for key, content in (pictures or {}).items()],
+        crack_counts={outcome.frame.key: outcome.crack_count for outcome in result.outcomes},
+        provenance=_provenance(run_info),
+    )
+    publish_bytes(path, printable(html).encode("utf-8"))
+
+
+def summarise(result: SurveyResult) -> Summary:
+    """The totals of a survey."""
+    status = Counter(outcome.status for outcome in result.outcomes)
+    cracks, sections = result.cracks, result.sections
+    lengths_m = [crack.length_m for crack in cracks if crack.length_m is not None]
+    pixels = [max(crack.gsd_mm) for crack in cracks if crack.gsd_mm is not None]
+
+    def mean(widths: list[float | None], weights: list[float]) -> float | None:
+        known = [(width, weight) for width, weight in zip(widths, weights, strict=True) if width is not None]
+        total = sum(weight for _, weight in known)
+        return sum(width * weight for width, weight in known) / total if total > 0 else None
+
+    return Summary(
+        ok=status["ok"],
+        no_crack=status["no_crack"],
+        skipped=status["skipped"],
+        recordings=tuple(sorted({outcome.frame.recording for outcome in result.outcomes})),
+        cracks=len(cracks),
+        length_m=sum(lengths_m) if result.output.unit == "m" else None,
+        length_px=sum(crack.length_px for crack in cracks),
+        covered_m=sum(section.covered_m for section in sections),
+        missing_m=sum(section.missing_m for section in sections),
+        area_m2=sum(section.area_m2 for section in sections),
+        mean_width_mm=mean([mean_width(c.line_xy, c.width_mm) for c in cracks], [c.length_m or 0.0 for c in cracks]),
+        mean_width_px=mean([mean_width(c.line_xy, c.width_px) for c in cracks], [c.length_px for c in cracks]),
+        pixel_mm=float(np.median(pixels)) if pixels else None,
+        longitudinal_m=sum(section.longitudinal_m for section in sections),
+        transverse_m=sum(section.transverse_m for section in sections),
+        other_m=sum(section.other_m for section in sections),
+    )
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number for reading: thousands apart, an en dash where there is none."""
+    return "–" if value is None else f"{value:,.{digits}f}".replace(",", THIN_SPACE)
+
+
+def _bar_shares(sections: tuple[Section, ...]) -> list[float]:
+    """Crack length per metre of road of each section, as a share of the greatest."""
+    values = [section.crack_length_m / section.covered_m if section.covered_m > 0 else 0.0 for section in sections]
+    greatest = max(values, default=0.0)
+    return [value / greatest if greatest > 0 else 0.0 for value in values]
+
+
+def _data_uri(content: bytes) -> str:
+    kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _provenance(run_info: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """(name, text, whether it is long) of every part of the run information that equal runs share."""
+    parts = []
+    for name in sorted(set(run_info) - set(NOT_REPEATABLE)):
+        value = run_info[name]
+        text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, default=str)
+        parts.append((name, printable(text), "\n" in text))
+    return sorted(parts, key=lambda part: part[2])

@@ -1,0 +1,138 @@
+"""The attributes of cracks, sections and frames: one definition for every format, so that their rows are equal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from crackmap.pipeline.polyline import vertex_weights, weighted_quantile
+from crackmap.pipeline.records import FrameOutcome, RoadCrack, Section
+from crackmap.stages.records import FloatArray
+
+Value = str | float | int | None
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Generic[Record]):
+    """One attribute: its name (with its unit), its type, and how to read it from a record."""
+
+    name: str
+    kind: Literal["text", "real", "int"]
+    read: Callable[[Record], Value]
+
+
+def printable(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file name that are not become backslash escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def values(fields: Sequence[Field[Record]], record: Record) -> list[Value]:
+    """The attributes of one record, in the order of `fields`."""
+    return [printable(value) if isinstance(value, str) else value for value in (field.read(record) for field in fields)]
+
+
+def table(fields: Sequence[Field[Record]], records: Sequence[Record]) -> pd.DataFrame:
+    """All records as columns, typed also where every value is missing or there is no record."""
+    rows = [values(fields, record) for record in records]
+    columns = {}
+    for number, field in enumerate(fields):
+        column = [row[number] for row in rows]
+        if field.kind == "text":
+            columns[field.name] = pd.Series(column, dtype=object)
+        else:
+            columns[field.name] = pd.Series(column, dtype=np.float64 if field.kind == "real" else np.int64)
+    return pd.DataFrame(columns)
+
+
+def mean_width(line_xy: FloatArray, widths: FloatArray | None) -> float | None:
+    """Width averaged along the line, in the unit of `widths`."""
+    return None if widths is None else float(np.average(widths, weights=vertex_weights(line_xy)))
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)
+
+
+def _width_list(widths: FloatArray | None) -> str | None:
+    return None if widths is None else json.dumps([round(float(width), 2) for width in widths])
+
+
+def _p95(crack: RoadCrack) -> float | None:
+    if crack.width_mm is None:
+        return None
+    return weighted_quantile(crack.width_mm, vertex_weights(crack.line_xy), 0.95)
+
+
+def _orientation(crack: RoadCrack) -> float:
+    return round(crack.orientation_deg, 1) % 180.0
+
+
+def _per_metre(section: Section) -> float | None:
+    return section.crack_length_m / section.covered_m if section.covered_m > 0 else None
+
+
+def _share_percent(section: Section) -> float | None:
+    return 100.0 * section.crack_area_m2 / section.area_m2 if section.area_m2 > 0 else None
+
+
+CRACK_FIELDS: tuple[Field[RoadCrack], ...] = (
+    Field("crack_id", "text", lambda c: c.crack_id),
+    Field("recording", "text", lambda c: c.recording),
+    Field("length_m", "real", lambda c: _rounded(c.length_m, 3)),
+    Field("mean_w_mm", "real", lambda c: _rounded(mean_width(c.line_xy, c.width_mm), 2)),
+    Field("max_w_mm", "real", lambda c: None if c.width_mm is None else _rounded(c.width_mm.max(), 2)),
+    Field("p95_w_mm", "real", lambda c: _rounded(_p95(c), 2)),
+    Field("length_px", "real", lambda c: _rounded(c.length_px, 1)),
+    Field("mean_w_px", "real", lambda c: _rounded(mean_width(c.line_xy, c.width_px), 2)),
+    Field("max_w_px", "real", lambda c: _rounded(c.width_px.max(), 2)),
+    Field("orient_deg", "real", _orientation),
+    Field("confidence", "real", lambda c: _rounded(c.confidence, 3)),
+    Field("chainage_m", "real", lambda c: _rounded(c.chainage_m, 3)),
+    Field("chain_from_m", "real", lambda c: _rounded(c.chainage_from_m, 3)),
+    Field("chain_to_m", "real", lambda c: _rounded(c.chainage_to_m, 3)),
+    Field("offset_m", "real", lambda c: _rounded(c.offset_m, 3)),
+    Field("border", "int", lambda c: int(c.touches_border)),
+    Field("frames", "text", lambda c: ";".join(c.frame_keys)),
+    Field("gsd_row_mm", "real", lambda c: _rounded(c.gsd_mm[0], 3) if c.gsd_mm else None),
+    Field("gsd_col_mm", "real", lambda c: _rounded(c.gsd_mm[1], 3) if c.gsd_mm else None),
+    Field("widths_mm", "text", lambda c: _width_list(c.width_mm)),
+    Field("widths_px", "text", lambda c: _width_list(c.width_px)),
+)
+
+SECTION_FIELDS: tuple[Field[Section], ...] = (
+    Field("section_id", "text", lambda s: s.section_id),
+    Field("recording", "text", lambda s: s.recording),
+    Field("from_m", "real", lambda s: _rounded(s.from_m, 3)),
+    Field("to_m", "real", lambda s: _rounded(s.to_m, 3)),
+    Field("covered_m", "real", lambda s: _rounded(s.covered_m, 3)),
+    Field("missing_m", "real", lambda s: _rounded(s.missing_m, 3)),
+    Field("area_m2", "real", lambda s: _rounded(s.area_m2, 3)),
+    Field("crack_count", "int", lambda s: s.crack_count),
+    Field("crack_length_m", "real", lambda s: _rounded(s.crack_length_m, 3)),
+    Field("crack_m_per_m", "real", lambda s: _rounded(_per_metre(s), 4)),
+    Field("crack_area_m2", "real", lambda s: _rounded(s.crack_area_m2, 5)),
+    Field("crack_area_pct", "real", lambda s: _rounded(_share_percent(s), 4)),
+    Field("mean_w_mm", "real", lambda s: _rounded(s.mean_width_mm, 2)),
+    Field("max_w_mm", "real", lambda s: _rounded(s.max_width_mm, 2)),
+    Field("longitudinal_m", "real", lambda s: _rounded(s.longitudinal_m, 3)),
+    Field("transverse_m", "real", lambda s: _rounded(s.transverse_m, 3)),
+    Field("other_m", "real", lambda s: _rounded(s.other_m, 3)),
+)
+
+FRAME_FIELDS: tuple[Field[FrameOutcome], ...] = (
+    Field("key", "text", lambda o: o.frame.key),
+    Field("recording", "text", lambda o: o.frame.recording),
+    Field("status", "text", lambda o: o.status),
+    Field("reason", "text", lambda o: o.reason),
+    Field("chainage_m", "real", lambda o: _rounded(o.frame.chainage_m, 3)),
+    Field("time_s", "real", lambda o: _rounded(o.frame.time_s, 3)),
+    Field("segmented", "real", lambda o: _rounded(o.segmented_share, 4)),
+    Field("crack_count", "int", lambda o: o.crack_count),
+    Field("mask", "text", lambda o: o.mask_name),
+)

@@ -1,0 +1,137 @@
+"""One set of width classes and colours for the report and for QGIS, and the QGIS styles (QML) made from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+from crackmap.pipeline.records import OutputFrame
+
+
+@dataclass(frozen=True, slots=True)
+class WidthClass:
+    """Cracks at least `least` and less than `below` wide (None: no limit), and their colour "#rrggbb"."""
+
+    least: float
+    below: float | None
+    colour: str
+
+    def label(self, unit: str) -> str:
+        """«3 to 6 mm»."""
+        if self.below is None:
+            return f"{self.least:g} {unit} and wider"
+        return f"under {self.below:g} {unit}" if self.least == 0 else f"{self.least:g} to {self.below:g} {unit}"
+
+
+COLOURS = ("#e3a008", "#e8702a", "#d1345b", "#8f2d8c", "#3f2a8c")
+"""From thin to wide: darker with width, and told apart in grey and by the colour-blind."""
+
+MM_BOUNDS = (0.0, 3.0, 6.0, 10.0, 20.0)
+"""Millimetres; 10 mm is the limit of low severity of unfilled cracks in ASTM D6433, 3 and 6 mm are common steps below."""
+
+PX_BOUNDS = (0.0, 2.0, 4.0, 8.0, 16.0)
+"""Pixels, where there is no ground scale."""
+
+STATUS_COLOURS = {"ok": "#d1345b", "no_crack": "#5f9e6e", "skipped": "#8a8f98"}
+
+
+def width_classes(*, metric: bool) -> tuple[WidthClass, ...]:
+    """The width classes in mm, or in px."""
+    bounds = MM_BOUNDS if metric else PX_BOUNDS
+    upper = (*bounds[1:], None)
+    return tuple(WidthClass(low, high, colour) for low, high, colour in zip(bounds, upper, COLOURS, strict=True))
+
+
+def class_of(width: float, classes: tuple[WidthClass, ...]) -> int:
+    """Number of the class a width falls into."""
+    return next(number for number, item in enumerate(classes) if item.below is None or width < item.below)
+
+
+def layer_styles(output: OutputFrame) -> dict[str, str]:
+    """QML by layer name: cracks by mean width, sections by crack length per metre, frames by status."""
+    metric = output.unit == "m"
+    unit, attribute = ("mm", "mean_w_mm") if metric else ("px", "mean_w_px")
+    cracks = [
+        (
+            item.least,
+            1e9 if item.below is None else item.below,
+            item.label(unit),
+            _line(item.colour, 0.4 + 0.2 * number),
+        )
+        for number, item in enumerate(width_classes(metric=metric))
+    ]
+    bounds = (0.0, 0.1, 0.5, 1.0, 2.0, 1e9)
+    shades = ("#f3efe6", "#f6d9a8", "#f0a868", "#d9605a", "#8f2d56")
+    sections = [
+        (low, high, f"{low:g} to {high:g} m of crack per m" if high < 1e9 else f"over {low:g} m of crack per m",
+         _fill(colour, "#5b6470", 90))
+        for low, high, colour in zip(bounds[:-1], bounds[1:], shades, strict=True)
+    ]  # fmt: skip
+    frames = [(name, name, _fill(colour, colour, 40)) for name, colour in STATUS_COLOURS.items()]
+    return {
+        "cracks": _graduated(attribute, cracks, "line"),
+        "sections": _graduated("crack_m_per_m", sections, "fill"),
+        "frames": _categorised("status", frames),
+    }
+
+
+def _rgba(colour: str, alpha: int = 255) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"{red},{green},{blue},{alpha}"
+
+
+def _layer(kind: str, options: dict[str, str]) -> str:
+    inside = "".join(f'<Option type="QString" name="{k}" value={quoteattr(v)}/>' for k, v in options.items())
+    return f'<layer class="{kind}" enabled="1" locked="0" pass="0"><Option type="Map">{inside}</Option></layer>'
+
+
+def _line(colour: str, width_mm: float) -> str:
+    return _layer("SimpleLine", {
+        "line_color": _rgba(colour), "line_width": f"{width_mm:g}", "line_width_unit": "MM", "line_style": "solid",
+        "capstyle": "round", "joinstyle": "round",
+    })  # fmt: skip
+
+
+def _fill(colour: str, outline: str, alpha: int) -> str:
+    return _layer("SimpleFill", {
+        "color": _rgba(colour, alpha), "style": "solid", "outline_color": _rgba(outline), "outline_style": "solid",
+        "outline_width": "0.2", "outline_width_unit": "MM",
+    })  # fmt: skip
+
+
+def _symbols(layers: list[str], kind: str) -> str:
+    return "".join(
+        f'<symbol type="{kind}" name="{number}" alpha="1" clip_to_extent="1" force_rhr="0">{layer}</symbol>'
+        for number, layer in enumerate(layers)
+    )
+
+
+def _graduated(attribute: str, classes: list[tuple[float, float, str, str]], kind: str) -> str:
+    ranges = "".join(
+        f'<range symbol="{n}" lower="{low:.6f}" upper="{high:.6f}" label={quoteattr(label)} render="true"/>'
+        for n, (low, high, label, _) in enumerate(classes)
+    )
+    return _document(
+        f'<renderer-v2 type="graduatedSymbol" attr="{attribute}" graduatedMethod="GraduatedColor" symbollevels="0" '
+        f'enableorderby="0" forceraster="0"><ranges>{ranges}</ranges>'
+        f"<symbols>{_symbols([item[3] for item in classes], kind)}</symbols></renderer-v2>"
+    )
+
+
+def _categorised(attribute: str, classes: list[tuple[str, str, str]]) -> str:
+    categories = "".join(
+        f'<category symbol="{n}" value={quoteattr(value)} label={quoteattr(label)} type="string" render="true"/>'
+        for n, (value, label, _) in enumerate(classes)
+    )
+    return _document(
+        f'<renderer-v2 type="categorizedSymbol" attr="{attribute}" symbollevels="0" enableorderby="0" '
+        f'forceraster="0"><categories>{categories}</categories>'
+        f"<symbols>{_symbols([item[2] for item in classes], 'fill')}</symbols></renderer-v2>"
+    )
+
+
+def _document(renderer: str) -> str:
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
+        f'<qgis version="3.28.0" styleCategories="Symbology">{renderer}<blendMode>0</blendMode></qgis>'
+    )

@@ -1,0 +1,44 @@
+"""CSV files: UTF-8, comma, a point in decimals, the unit in the column name, nothing a spreadsheet would execute."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from crackmap.pipeline.products.publish import publish_bytes
+from crackmap.pipeline.products.rows import CRACK_FIELDS, SECTION_FIELDS, Value, printable, values
+from crackmap.pipeline.records import FrameOutcome, RoadCrack, Section
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that begins so for a formula (OWASP, CSV Injection)."""
+
+
+def write_cracks_csv(path: Path, cracks: Sequence[RoadCrack]) -> None:
+    """One row per crack, equal to the `cracks` layer of the GeoPackage without its geometry."""
+    _write(path, [field.name for field in CRACK_FIELDS], (values(CRACK_FIELDS, crack) for crack in cracks))
+
+
+def write_sections_csv(path: Path, sections: Sequence[Section]) -> None:
+    """One row per section, equal to the `sections` layer of the GeoPackage without its geometry."""
+    _write(path, [field.name for field in SECTION_FIELDS], (values(SECTION_FIELDS, section) for section in sections))
+
+
+def write_skipped_csv(path: Path, outcomes: Iterable[FrameOutcome]) -> None:
+    """Key and reason of every skipped frame."""
+    skipped = (o for o in outcomes if o.status == "skipped")
+    _write(path, ["key", "reason"], ([printable(o.frame.key), printable(o.reason)] for o in skipped))
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    publish_bytes(path, text.getvalue().encode("utf-8"))
+
+
+def _cell(value: Value) -> Value:
+    """Numbers as they are; text with a leading quote where a spreadsheet would calculate."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

@@ -1,0 +1,149 @@
+"""Layers as geopandas frames, and the files of them that other programs read: GeoPackage, GeoJSON, GeoParquet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import shapely
+from pyproj import CRS
+
+from crackmap.pipeline.products.publish import publish_bytes, publishing
+from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, SECTION_FIELDS, printable, table
+from crackmap.pipeline.products.styles import layer_styles
+from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
+from crackmap.stages.records import FloatArray
+
+FIXED_DATE = "2000-01-01T00:00:00.000Z"
+"""Written as the date of change, so that equal results are equal bytes; run.json is where the real date belongs."""
+
+CHUNK = 50_000
+"""Cracks written at once: memory does not follow the length of the survey."""
+
+MEANING = {
+    CoordinateKind.MAP: "Coordinates are map coordinates of the CRS of this file, in metres.",
+    CoordinateKind.ROAD: "Road coordinates, not a map: x is the offset to the right of the route line, y the chainage "
+    "along the route, in metres.",
+    CoordinateKind.SHEET: "A contact sheet, not a map: no position is known, so the images lie one above the other.",
+}
+"""What the output coordinates are, in a sentence that goes into every product."""
+
+
+def meaning(output: OutputFrame) -> str:
+    """What the coordinates mean, with their unit where it is pixels."""
+    extra = " No ground scale is known, so the unit is pixels." if output.unit == "px" else ""
+    return MEANING[output.kind] + extra
+
+
+def write_geopackage(path: Path, result: SurveyResult) -> None:
+    """Writes the layers cracks, sections and frames, their QGIS styles, and what the coordinates mean.
+
+    The bytes are a function of the result alone.
+
+    Raises:
+        StorageError: the file could not be written.
+    """
+    with publishing(path) as temporary, _fixed_date():
+        for start in range(0, max(len(result.cracks), 1), CHUNK):
+            frame = crack_layer(result.cracks[start : start + CHUNK], result.output)
+            pyogrio.write_dataframe(
+                frame, temporary, layer="cracks", driver="GPKG", geometry_type="LineString", append=start > 0
+            )
+        polygons = {
+            "sections": (table(SECTION_FIELDS, result.sections), [s.outline_xy for s in result.sections]),
+            "frames": (table(FRAME_FIELDS, result.outcomes), [o.footprint_xy for o in result.outcomes]),
+        }
+        for name, (rows, outlines) in polygons.items():
+            geometry = [_polygon(outline) for outline in outlines]
+            layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
+            pyogrio.write_dataframe(layer, temporary, layer=name, driver="GPKG", geometry_type="Polygon")
+        pyogrio.write_dataframe(_info(result), temporary, layer="crackmap_info", driver="GPKG")
+        pyogrio.write_dataframe(_style_table(result.output), temporary, layer="layer_styles", driver="GPKG", FID="id")
+
+
+def write_geojson(path: Path, result: SurveyResult) -> None:
+    """Writes the cracks in longitude and latitude, RFC 7946, 7 decimals (a centimetre); only for map coordinates.
+
+    Raises:
+        StorageError: the file could not be written.
+    """
+    if not result.cracks:
+        publish_bytes(path, b'{\n"type": "FeatureCollection",\n"name": "cracks",\n"features": []\n}\n')
+        return
+    with publishing(path) as temporary:
+        layer = crack_layer(result.cracks, result.output)
+        pyogrio.write_dataframe(layer, temporary, layer="cracks", driver="GeoJSON", RFC7946="YES")
+
+
+def write_geoparquet(path: Path, result: SurveyResult) -> None:
+    """Writes the cracks as GeoParquet with the CRS of the run, also where that is an engineering CRS.
+
+    Raises:
+        StorageError: the file could not be written.
+    """
+    with publishing(path) as temporary:
+        crack_layer(result.cracks, result.output).to_parquet(temporary, index=False)
+
+
+def crack_layer(cracks: Sequence[RoadCrack], output: OutputFrame) -> gpd.GeoDataFrame:
+    """The attributes of cracks with their lines."""
+    lines = [shapely.LineString(crack.line_xy) for crack in cracks]
+    return gpd.GeoDataFrame(table(CRACK_FIELDS, cracks), geometry=gpd.GeoSeries(lines), crs=crs_of(output))
+
+
+def crs_of(output: OutputFrame) -> CRS:
+    """The CRS of all geometry of a run."""
+    return CRS.from_wkt(output.crs_wkt)
+
+
+def _polygon(outline_xy: FloatArray) -> shapely.Polygon | None:
+    if len(outline_xy) < 3 or not np.isfinite(outline_xy).all():
+        return None
+    return shapely.Polygon(outline_xy)
+
+
+def _info(result: SurveyResult) -> pd.DataFrame:
+    rows = {
+        "coordinates": result.output.kind.value,
+        "coordinates_mean": meaning(result.output),
+        "unit": result.output.unit,
+        "crs_wkt": result.output.crs_wkt,
+        "notes": json.dumps([printable(note) for note in result.notes], ensure_ascii=False),
+    }
+    return pd.DataFrame({"name": list(rows), "value": list(rows.values())})
+
+
+def _style_table(output: OutputFrame) -> pd.DataFrame:
+    """The table in which QGIS looks for the default style of a layer; column names are QGIS's."""
+    styles = layer_styles(output)
+    count = len(styles)
+    return pd.DataFrame({
+        "f_table_catalog": [""] * count,
+        "f_table_schema": [""] * count,
+        "f_table_name": list(styles),
+        "f_geometry_column": ["geom"] * count,
+        "styleName": [f"crackmap {name}" for name in styles],
+        "styleQML": list(styles.values()),
+        "styleSLD": [""] * count,
+        "useAsDefault": [True] * count,
+        "description": ["written by crackmap"] * count,
+        "owner": [""] * count,
+        "ui": [""] * count,
+        "update_time": pd.to_datetime([FIXED_DATE] * count),
+    })  # fmt: skip
+
+
+@contextlib.contextmanager
+def _fixed_date() -> Iterator[None]:
+    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})

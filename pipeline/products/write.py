@@ -1,0 +1,122 @@
+"""All products of a survey, each a pure function of its result, each published whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crackmap.calibration.errors import CrackmapError, StorageError
+from crackmap.pipeline.products.publish import publish_bytes, remove_strays
+from crackmap.pipeline.products.report import write_report
+from crackmap.pipeline.products.tables import write_cracks_csv, write_sections_csv, write_skipped_csv
+from crackmap.pipeline.products.vectors import meaning, write_geojson, write_geopackage, write_geoparquet
+from crackmap.pipeline.records import CoordinateKind, SurveyResult
+
+FORMAT = 1
+"""Version of run.json."""
+
+
+def write_products(
+    result: SurveyResult, out: Path, *, run_info: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None
+) -> None:
+    """Writes every product of `result` to `out`; run.json, which lists the others, comes last.
+
+    Masks are written frame by frame during the run (`masks.write_mask_cog`) and only listed here.
+
+    Args:
+        result: cracks, sections and outcomes in their final order.
+        out: the output folder; made if absent. The caller holds its lock.
+        run_info: what is needed to repeat the run (versions, weights, command, settings) and its timings.
+        pictures: PNG or JPEG of frames for the report, by frame key.
+
+    Raises:
+        StorageError: a product could not be written; those before it are complete.
+    """
+    _check_counts(result)
+    remove_strays(out)
+    remove_strays(out / "masks")
+    # A run.json that stands for older products must not outlive them.
+    _remove(out / "run.json")
+    write_geopackage(out / "crackmap.gpkg", result)
+    write_cracks_csv(out / "cracks.csv", result.cracks)
+    write_sections_csv(out / "sections.csv", result.sections)
+    write_geoparquet(out / "cracks.parquet", result)
+    if result.output.kind is CoordinateKind.MAP:
+        write_geojson(out / "cracks.geojson", result)
+    else:
+        _remove(out / "cracks.geojson")
+    if any(outcome.status == "skipped" for outcome in result.outcomes):
+        write_skipped_csv(out / "skipped.csv", result.outcomes)
+    else:
+        _remove(out / "skipped.csv")
+    write_report(out / "report.html", result, run_info=run_info, pictures=pictures)
+    _write_run_json(out, result, run_info)
+
+
+def _check_counts(result: SurveyResult) -> None:
+    """Every frame found must have become one of three things, and only one."""
+    keys = Counter(outcome.frame.key for outcome in result.outcomes)
+    twice = sorted(key for key, count in keys.items() if count > 1)
+    unknown = sorted({outcome.status for outcome in result.outcomes} - {"ok", "no_crack", "skipped"})
+    if twice or unknown:
+        raise CrackmapError(
+            f"outcomes: expected each frame once, as ok, no_crack or skipped, got {twice[:3] or unknown}; "
+            "this is a fault of crackmap: please report it with run.json"
+        )
+
+
+def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]) -> None:
+    status = Counter(outcome.status for outcome in result.outcomes)
+    content = {
+        "format": FORMAT,
+        "run": dict(run_info),
+        "coordinates": {
+            "kind": result.output.kind.value,
+            "unit": result.output.unit,
+            "mean": meaning(result.output),
+            "crs_wkt": result.output.crs_wkt,
+        },
+        "counts": {
+            "found": len(result.outcomes),
+            "ok": status["ok"],
+            "no_crack": status["no_crack"],
+            "skipped": status["skipped"],
+            "cracks": len(result.cracks),
+            "sections": len(result.sections),
+        },
+        "notes": list(result.notes),
+        "products": _inventory(out, result),
+    }
+    text = json.dumps(content, indent=2, sort_keys=True, default=str) + "\n"
+    publish_bytes(out / "run.json", text.encode("utf-8"))
+
+
+def _inventory(out: Path, result: SurveyResult) -> list[dict[str, str | int]]:
+    """Path, size and sha256 of every product but run.json, in order of path."""
+    names = ["crackmap.gpkg", "cracks.csv", "sections.csv", "cracks.parquet", "cracks.geojson", "skipped.csv",
+             "report.html"]  # fmt: skip
+    names += [f"masks/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
+    try:
+        return [
+            {"path": name, "bytes": (out / name).stat().st_size, "sha256": _sha256(out / name)}
+            for name in sorted(set(names))
+            if (out / name).is_file()
+        ]
+    except OSError as error:
+        raise StorageError(f"{out}: a product could not be read back ({error}); run the same command again") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: could not be removed ({error}); check that the folder is writable") from error
