@@ -95,9 +95,9 @@ class Journal:
     def rows(self) -> Iterator[JournalRow]:
         """All rows in key order."""
         for row in self._connection.execute("SELECT * FROM frames ORDER BY key"):
-            *plain, seconds, cracks = row
+            key, size, mtime, run_hash, status, reason, share, mask, seconds, cracks = row
             of_frame = tuple(_from_json(item) for item in json.loads(cracks))
-            yield JournalRow(*plain[:8], seconds=json.loads(seconds), cracks=of_frame)
+            yield JournalRow(key, size, mtime, run_hash, status, reason, share, mask, json.loads(seconds), of_frame)
 
 
 @contextmanager

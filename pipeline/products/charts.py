@@ -70,7 +70,6 @@ class Strip:
 
     recording: str
     half_width_m: float
-    exaggeration: float
     rows: tuple[StripRow, ...]
 
 
@@ -204,8 +203,7 @@ def _strip(
                 tuple(_road_line(crack, low, row_m, half_width, classes) for crack in sorted(
                     cracks, key=lambda crack: crack.crack_id) if _reaches(crack, low, high)),
             ))  # fmt: skip
-    exaggeration = (STRIP_HEIGHT / (2 * half_width)) / (STRIP_WIDTH / row_m)
-    return Strip(recording, half_width, exaggeration, tuple(rows))
+    return Strip(recording, half_width, tuple(rows))
 
 
 def _reaches(crack: RoadCrack, low: float, high: float) -> bool:

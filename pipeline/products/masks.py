@@ -115,7 +115,8 @@ def _placed(frame: Frame, to_ground: Affine) -> Affine:
     angle = np.deg2rad(frame.placement.azimuth_deg)
     cosine, sine = float(np.cos(angle)), float(np.sin(angle))
     x0, y0 = frame.placement.origin_xy
-    return Affine(cosine, sine, x0, -sine, cosine, y0) * to_ground
+    product = _matrix(Affine(cosine, sine, x0, -sine, cosine, y0)) @ _matrix(to_ground)
+    return Affine(*product[0].tolist(), *product[1].tolist())
 
 
 def _matrix(affine: Affine) -> FloatArray:

@@ -52,12 +52,7 @@ def layer_styles(output: OutputFrame) -> dict[str, str]:
     metric = output.unit == "m"
     unit, attribute = ("mm", "mean_w_mm") if metric else ("px", "mean_w_px")
     cracks = [
-        (
-            item.least,
-            1e9 if item.below is None else item.below,
-            item.label(unit),
-            _line(item.colour, 0.4 + 0.2 * number),
-        )
+        (item.least, item.below or 1e9, item.label(unit), _line(item.colour, 0.4 + 0.2 * number))
         for number, item in enumerate(width_classes(metric=metric))
     ]
     bounds = (0.0, 0.1, 0.5, 1.0, 2.0, 1e9)

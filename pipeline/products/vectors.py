@@ -1,4 +1,4 @@
-"""Layers as geopandas frames, and the files of them that other programs read: GeoPackage, GeoJSON, GeoParquet."""
+"""Layers as geopandas frames, and the files of them that other programs read: GeoPackage and GeoParquet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyogrio
 import shapely
 from pyproj import CRS
 
-from crackmap.pipeline.products.publish import publish_bytes, publishing
+from crackmap.pipeline.products.publish import publishing
 from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, SECTION_FIELDS, printable, table
 from crackmap.pipeline.products.styles import layer_styles
 from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
@@ -65,20 +65,6 @@ def write_geopackage(path: Path, result: SurveyResult) -> None:
             pyogrio.write_dataframe(layer, temporary, layer=name, driver="GPKG", geometry_type="Polygon")
         pyogrio.write_dataframe(_info(result), temporary, layer="crackmap_info", driver="GPKG")
         pyogrio.write_dataframe(_style_table(result.output), temporary, layer="layer_styles", driver="GPKG", FID="id")
-
-
-def write_geojson(path: Path, result: SurveyResult) -> None:
-    """Writes the cracks in longitude and latitude, RFC 7946, 7 decimals (a centimetre); only for map coordinates.
-
-    Raises:
-        StorageError: the file could not be written.
-    """
-    if not result.cracks:
-        publish_bytes(path, b'{\n"type": "FeatureCollection",\n"name": "cracks",\n"features": []\n}\n')
-        return
-    with publishing(path) as temporary:
-        layer = crack_layer(result.cracks, result.output)
-        pyogrio.write_dataframe(layer, temporary, layer="cracks", driver="GeoJSON", RFC7946="YES")
 
 
 def write_geoparquet(path: Path, result: SurveyResult) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
+from crackmap.pipeline.products.geojson import write_geojson
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays
 from crackmap.pipeline.products.report import write_report
 from crackmap.pipeline.products.tables import write_cracks_csv, write_sections_csv, write_skipped_csv
-from crackmap.pipeline.products.vectors import meaning, write_geojson, write_geopackage, write_geoparquet
+from crackmap.pipeline.products.vectors import meaning, write_geopackage, write_geoparquet
 from crackmap.pipeline.records import CoordinateKind, SurveyResult
 
 FORMAT = 1
@@ -46,7 +47,7 @@ def write_products(
     write_sections_csv(out / "sections.csv", result.sections)
     write_geoparquet(out / "cracks.parquet", result)
     if result.output.kind is CoordinateKind.MAP:
-        write_geojson(out / "cracks.geojson", result)
+        write_geojson(out / "cracks.geojson", result.cracks, result.output)
     else:
         _remove(out / "cracks.geojson")
     if any(outcome.status == "skipped" for outcome in result.outcomes):
