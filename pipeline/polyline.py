@@ -16,14 +16,17 @@ from crackmap.stages.records import FloatArray
 
 def segment_lengths(xy: FloatArray) -> FloatArray:
     """(N - 1,) lengths of the segments of a line (N, 2), in its unit."""
-    return np.asarray(np.hypot(*np.diff(xy, axis=0).T), np.float64)
+    steps = xy[1:] - xy[:-1]
+    return np.asarray(np.hypot(steps[:, 0], steps[:, 1]), np.float64)
 
 
 def vertex_weights(xy: FloatArray) -> FloatArray:
     """(N,) length each vertex stands for: half of its segments. Equal weights where the line has no length."""
     halves = segment_lengths(xy) / 2
-    weights = np.concatenate([halves, [0.0]]) + np.concatenate([[0.0], halves])
-    return np.asarray(weights if weights.sum() > 0 else np.ones(len(xy)), np.float64)
+    weights = np.zeros(len(xy))
+    weights[:-1] += halves
+    weights[1:] += halves
+    return weights if weights.any() else np.ones(len(xy))
 
 
 def places_with_crossings(coordinate: FloatArray, levels: Iterable[float]) -> FloatArray:

@@ -144,7 +144,7 @@ def width_histogram(cracks: Sequence[RoadCrack], *, metric: bool) -> tuple[Bar, 
     for number, value in enumerate(sums):
         low = number * step
         title = f"{low:g} {unit} and wider" if number == count else f"{low:g} to {low + step:g} {unit}"
-        tick = f"{low:g}" if number % 2 == 0 or number == count else ""
+        tick = f"{low:g}" if number % 2 == 0 else ""
         bars.append((float(value), class_of(low + step / 2, classes), tick, title))
     return _bars(bars)
 
@@ -157,7 +157,7 @@ def orientation_histogram(cracks: Sequence[RoadCrack]) -> tuple[Bar, ...]:
         sums[round(crack.orientation_deg / 10) % 18] += crack.length_px if crack.length_m is None else crack.length_m
     if not sums.sum() > 0:
         return ()
-    named = {0: "0° along", 9: "90° across", 4: "40°", 13: "130°", 17: "170°"}
+    named = {0: "0° along", 3: "30°", 6: "60°", 9: "90° across", 12: "120°", 15: "150°"}
     return _bars([(float(value), 2, named.get(n, ""), f"{n * 10}° ± 5°") for n, value in enumerate(sums)])
 
 

@@ -52,7 +52,10 @@ def table(fields: Sequence[Field[Record]], records: Sequence[Record]) -> pd.Data
 
 def mean_width(line_xy: FloatArray, widths: FloatArray | None) -> float | None:
     """Width averaged along the line, in the unit of `widths`."""
-    return None if widths is None else float(np.average(widths, weights=vertex_weights(line_xy)))
+    if widths is None:
+        return None
+    weights = vertex_weights(line_xy)
+    return float(widths @ weights / weights.sum())
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
@@ -60,7 +63,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _width_list(widths: FloatArray | None) -> str | None:
-    return None if widths is None else json.dumps([round(float(width), 2) for width in widths])
+    return None if widths is None else json.dumps(widths.round(2).tolist())
 
 
 def _p95(crack: RoadCrack) -> float | None:

@@ -27,7 +27,7 @@ COLOURS = ("#e3a008", "#e8702a", "#d1345b", "#8f2d8c", "#3f2a8c")
 """From thin to wide: darker with width, and told apart in grey and by the colour-blind."""
 
 MM_BOUNDS = (0.0, 3.0, 6.0, 10.0, 20.0)
-"""Millimetres; 10 mm is the limit of low severity of unfilled cracks in ASTM D6433, 3 and 6 mm are common steps below."""
+"""Millimetres; 10 mm is the limit of low severity of unfilled cracks in ASTM D6433."""
 
 PX_BOUNDS = (0.0, 2.0, 4.0, 8.0, 16.0)
 """Pixels, where there is no ground scale."""

@@ -1,0 +1,407 @@
+"""Products read back with the libraries others use: rows agree, coordinates agree, hostile names stay text."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+from pyproj import CRS
+
+from crackmap.calibration.errors import CrackmapError, StorageError
+from crackmap.calibration.plane import GroundLimits, GroundPlane
+from crackmap.pipeline.merge import MergeSettings, merge_cracks
+from crackmap.pipeline.products import write_products
+from crackmap.pipeline.products.geojson import cut_at_antimeridian
+from crackmap.pipeline.products.masks import mask_name, write_mask_cog
+from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publish_bytes
+from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, SurveyResult
+from crackmap.pipeline.sections import footprint, make_sections
+from crackmap.stages.records import Crack, CrackMask
+
+ENGINEERING = (
+    'ENGCRS["{}",EDATUM["route"],CS[Cartesian,2],AXIS["x",unspecified,ORDER[1]],'
+    'AXIS["y",unspecified,ORDER[2]],LENGTHUNIT["metre",1]]'
+)
+ROAD = OutputFrame(CoordinateKind.ROAD, ENGINEERING.format("crackmap road"))
+SHEET = OutputFrame(CoordinateKind.SHEET, ENGINEERING.format("crackmap sheet"), "px")
+MAP = OutputFrame(CoordinateKind.MAP, CRS.from_epsg(32722).to_wkt())
+HOSTILE = [
+    '=cmd|"/c calc"!A1.jpg',
+    '<img src=x onerror="alert(1)">.jpg',
+    "a'b\"c,;\nd.jpg",
+    "@x\t.jpg",
+    "nüß\udcff.jpg",
+]
+INFO = {"command": "crackmap run x", "crackmap": "0.1.0", "seconds": {"detect": 1.0}, "settings": {"b": 1, "a": 2}}
+
+
+def survey(output: OutputFrame, *, names=(), frames=30, origin=(0.0, 0.0), azimuth=0.0) -> SurveyResult:
+    """Frames 5 m apart over one recording, with drawn cracks; the last frame is skipped."""
+    rng = np.random.default_rng(3)
+    ground = None if output.unit == "px" else GroundPlane.from_gsd(gsd_mm=4.0, size_wh_px=(900, 1500))
+    a = np.deg2rad(azimuth)
+    per_frame, status = [], []
+    for i in range(frames):
+        along = 5.0 * i
+        key = names[i] if i < len(names) else f"R1/{i:04d}.jpg"
+        at = (origin[0] + along * np.sin(a), origin[1] + along * np.cos(a))
+        road = output.kind is not CoordinateKind.SHEET
+        frame = Frame(key, Path(key), (900, 1500), "R1", Placement(at, azimuth), along if road else None, ground,
+                      (0.5, 5.5) if ground else None)  # fmt: skip
+        cracks = [drawn_crack(frame, rng) for _ in range(int(rng.integers(0, 4)))]
+        skipped = i == frames - 1
+        status.append((frame, "skipped" if skipped else "ok" if cracks else "no_crack"))
+        per_frame.append((frame, () if skipped else tuple(cracks)))
+    cracks = merge_cracks(per_frame, settings=MergeSettings())
+    outcomes = [
+        FrameOutcome(f, s, "unreadable: <b>cut off</b>" if s == "skipped" else "", footprint(f), 0.25, len(c))
+        for (f, s), (_, c) in zip(status, per_frame, strict=True)
+    ]
+    sections = make_sections(outcomes, cracks)
+    return SurveyResult(output, tuple(outcomes), cracks, sections, ("positions: none <i>known</i>",))
+
+
+def drawn_crack(frame: Frame, rng: np.random.Generator) -> Crack:
+    start = rng.uniform((50, 200), (850, 1400))
+    steps = rng.normal(0, 18, (25, 2)) + rng.uniform(-16, 16, 2)
+    px = np.clip(start + np.cumsum(steps, axis=0), 1, (899, 1499))
+    widths = np.abs(rng.normal(rng.uniform(1, 4), 0.5, 25)) + 0.2
+    length_px = float(np.hypot(*np.diff(px, axis=0).T).sum())
+    if frame.ground is None:
+        return Crack(px, widths, length_px, 10.0, 0.7, False)
+    xy = frame.ground.to_ground_xy_m(px)
+    return Crack(px, widths, length_px, 10.0, 0.7, False, xy, widths * 4, length_px * 4e-3, (4.0, 4.0))
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    out = tmp_path_factory.mktemp("road")
+    result = survey(ROAD)
+    write_products(result, out, run_info=INFO)
+    return result, out
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def as_text(value) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    return str(value)
+
+
+@pytest.mark.parametrize(("layer", "name"), [("cracks", "cracks.csv"), ("sections", "sections.csv")])
+def test_csv_rows_are_the_geopackage_rows(road, layer, name):
+    result, out = road
+    table = pyogrio.read_dataframe(out / "crackmap.gpkg", layer=layer, read_geometry=False)
+    rows = rows_of(out / name)
+    assert len(rows) == len(table) == len(getattr(result, layer)) > 0
+    assert list(rows[0]) == list(table.columns)
+    for row, (_, other) in zip(rows, table.iterrows(), strict=True):
+        assert row == {key: as_text(value) for key, value in other.items()}
+
+
+def test_geopackage_geometry_and_widths_per_vertex_come_back(road):
+    result, out = road
+    table = pyogrio.read_dataframe(out / "crackmap.gpkg", layer="cracks")
+    for crack, geometry, widths in zip(result.cracks, table.geometry, table.widths_mm, strict=True):
+        np.testing.assert_allclose(np.array(geometry.coords), crack.line_xy, atol=1e-9)
+        np.testing.assert_allclose(json.loads(widths), crack.width_mm, atol=0.005)
+    np.testing.assert_allclose(table.length_m, [crack.length_m for crack in result.cracks], atol=5e-4)
+    frames = pyogrio.read_dataframe(out / "crackmap.gpkg", layer="frames")
+    assert list(frames.key) == [outcome.frame.key for outcome in result.outcomes]
+    assert frames.geometry.area.sum() == pytest.approx(30 * 5 * 3.6)
+
+
+def test_geopackage_is_sound_and_says_what_its_coordinates_mean(road):
+    _, out = road
+    assert sorted(name for name, _ in pyogrio.list_layers(out / "crackmap.gpkg")) == [
+        "crackmap_info", "cracks", "frames", "layer_styles", "sections",
+    ]  # fmt: skip
+    with sqlite3.connect(out / "crackmap.gpkg") as connection:
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert connection.execute("pragma journal_mode").fetchone() == ("delete",)
+        contents = dict(connection.execute("select table_name, data_type from gpkg_contents"))
+        info = dict(connection.execute("select name, value from crackmap_info"))
+    assert contents["layer_styles"] == contents["crackmap_info"] == "attributes"
+    assert contents["cracks"] == "features"
+    assert info["coordinates"] == "road" and "chainage" in info["coordinates_mean"]
+    assert "LOCAL_CS" in pyogrio.read_info(out / "crackmap.gpkg", layer="cracks")["crs"]
+
+
+def test_qgis_styles_are_valid_xml_for_every_layer(road):
+    _, out = road
+    styles = pyogrio.read_dataframe(out / "crackmap.gpkg", layer="layer_styles")
+    assert set(styles.f_table_name) == {"cracks", "sections", "frames"}
+    assert styles.useAsDefault.all()
+    for name, qml in zip(styles.f_table_name, styles.styleQML, strict=True):
+        renderer = ET.fromstring(qml).find("renderer-v2")
+        fields = pyogrio.read_info(out / "crackmap.gpkg", layer=name)["fields"]
+        assert renderer.get("attr") in fields
+        symbols = {symbol.get("name") for symbol in renderer.iter("symbol")}
+        assert {item.get("symbol") for item in [*renderer.iter("range"), *renderer.iter("category")]} == symbols
+
+
+def test_equal_results_are_equal_bytes(road, tmp_path):
+    _, out = road
+    write_products(survey(ROAD), tmp_path, run_info=INFO)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == sorted(path.name for path in tmp_path.iterdir())
+    for name in names:
+        assert (out / name).read_bytes() == (tmp_path / name).read_bytes(), name
+    write_products(survey(ROAD), tmp_path, run_info={**INFO, "seconds": {"detect": 9.0}})
+    differing = [name for name in names if (out / name).read_bytes() != (tmp_path / name).read_bytes()]
+    assert differing == ["run.json"]
+
+
+def test_parquet_keeps_the_engineering_crs(road):
+    result, out = road
+    table = gpd.read_parquet(out / "cracks.parquet")
+    assert len(table) == len(result.cracks)
+    assert table.crs.type_name == "Engineering CRS"
+    assert not (out / "cracks.geojson").exists()
+
+
+def test_geojson_of_a_map_is_longitude_latitude(tmp_path):
+    result = survey(MAP, origin=(500000.0, 6700000.0), azimuth=30.0)
+    write_products(result, tmp_path, run_info=INFO)
+    content = json.loads((tmp_path / "cracks.geojson").read_text("utf-8"))
+    assert "crs" not in content and len(content["features"]) == len(result.cracks)
+    numbers = re.findall(r"-?\d+\.\d+", json.dumps([f["geometry"] for f in content["features"]]))
+    assert max(len(number.split(".")[1]) for number in numbers) <= 7
+    back = gpd.read_file(tmp_path / "cracks.geojson").to_crs(32722)
+    for geometry, crack in zip(back.geometry, result.cracks, strict=True):
+        np.testing.assert_allclose(np.array(geometry.coords), crack.line_xy, atol=0.012)
+    assert gpd.read_parquet(tmp_path / "cracks.parquet").crs == CRS.from_epsg(32722)
+
+
+def test_a_line_across_the_antimeridian_is_cut_there():
+    east, west = cut_at_antimeridian(np.array([[179.0, 10.0], [179.5, 10.0], [-179.5, 11.0], [-179.0, 11.0]]))
+    np.testing.assert_allclose(east, [[179, 10], [179.5, 10], [180, 10.5]])
+    np.testing.assert_allclose(west, [[-180, 10.5], [-179.5, 11], [-179, 11]])
+    assert len(list(cut_at_antimeridian(np.array([[-1.0, 0.0], [1.0, 0.0]])))) == 1
+
+
+@pytest.mark.parametrize("output", [ROAD, SHEET, MAP])
+def test_an_empty_survey_gives_valid_empty_products(tmp_path, output):
+    write_products(SurveyResult(output, (), (), ()), tmp_path, run_info={})
+    for layer, kind in (("cracks", "LineString"), ("sections", "Polygon"), ("frames", "Polygon")):
+        info = pyogrio.read_info(tmp_path / "crackmap.gpkg", layer=layer)
+        assert (info["features"], info["geometry_type"]) == (0, kind)
+    assert pyogrio.read_info(tmp_path / "crackmap.gpkg", layer="cracks")["ogr_types"][2] == "OFTReal"
+    assert rows_of(tmp_path / "cracks.csv") == rows_of(tmp_path / "sections.csv") == []
+    assert len(gpd.read_parquet(tmp_path / "cracks.parquet")) == 0
+    assert not (tmp_path / "skipped.csv").exists()
+    assert (tmp_path / "cracks.geojson").exists() == (output is MAP)
+    assert "Crack survey report" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_sheet_in_pixels_has_no_metres_anywhere(tmp_path):
+    write_products(survey(SHEET), tmp_path, run_info=INFO)
+    table = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="cracks")
+    assert table.length_m.isna().all() and table.mean_w_mm.isna().all() and (table.length_px > 0).all()
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert "unit is pixels" in html and "Frame by frame" in html
+
+
+class _Collector(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_hostile_names_are_harmless_in_every_product(tmp_path):
+    result = survey(ROAD, names=HOSTILE, frames=6)
+    flagged = [FrameOutcome(o.frame, "skipped", "=1+1 <script>x</script>", o.footprint_xy) for o in result.outcomes]
+    result = SurveyResult(ROAD, tuple(flagged), result.cracks, result.sections, ("<script>alert(2)</script>",))
+    write_products(result, tmp_path, run_info={"command": "<script>3</script>"}, pictures={HOSTILE[1]: b"\x89PNG x"})
+    rows = rows_of(tmp_path / "skipped.csv")
+    assert [row["key"] for row in rows][:4] == [f"'{HOSTILE[0]}", HOSTILE[1], HOSTILE[2], f"'{HOSTILE[3]}"]
+    assert all(row["reason"].startswith("'=1+1") for row in rows)
+    for name in ("cracks.csv", "sections.csv", "skipped.csv"):
+        for row in rows_of(tmp_path / name):
+            for value in row.values():
+                assert not value.startswith(("=", "+", "@", "\t", "\r"))
+                assert not value.startswith("-") or float(value) < 0
+    keys = list(pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="frames").key)
+    assert keys[:4] == HOSTILE[:4] and keys[4] == "nüß\\udcff.jpg"
+    page = _Collector()
+    page.feed((tmp_path / "report.html").read_text("utf-8"))
+    assert "script" not in page.tags
+    assert not [item for item in page.attributes if item[1].startswith("on")]
+    assert [value[:11] for tag, key, value in page.attributes if tag == "img" and key == "src"] == ["data:image/"]
+    assert HOSTILE[1] in "".join(page.text)
+
+
+def test_the_report_asks_for_nothing_outside_itself(road):
+    _, out = road
+    html = (out / "report.html").read_text("utf-8")
+    page = _Collector()
+    page.feed(html)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not [item for item in page.attributes if item[1] in ("src", "href", "srcset")]
+    assert "url(" not in html and "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_the_report_states_the_totals(road):
+    result, out = road
+    text = (out / "report.html").read_text("utf-8")
+    assert f"<b>{len(result.cracks)}</b>" in text
+    assert f"<b>{sum(crack.length_m for crack in result.cracks):.1f} <small>m</small></b>" in text
+    assert "0.1.0" in text and "crackmap run x" in text
+    assert text.count("<polyline") >= len(result.cracks)
+
+
+def test_run_json_counts_every_frame_and_hashes_every_product(road):
+    result, out = road
+    content = json.loads((out / "run.json").read_text("utf-8"))
+    counts = content["counts"]
+    assert counts["found"] == counts["ok"] + counts["no_crack"] + counts["skipped"] == len(result.outcomes)
+    listed = {item["path"]: item for item in content["products"]}
+    assert set(listed) == {path.name for path in out.iterdir()} - {"run.json"}
+    for name, item in listed.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == item["sha256"]
+    assert content["run"]["seconds"] == {"detect": 1.0}
+
+
+def test_a_frame_counted_twice_is_refused(tmp_path):
+    result = survey(ROAD, frames=2)
+    with pytest.raises(CrackmapError, match="each frame once"):
+        write_products(SurveyResult(ROAD, result.outcomes * 2, (), ()), tmp_path, run_info={})
+
+
+def test_what_cannot_be_written_names_path_and_remedy_and_leaves_the_old_file(tmp_path, monkeypatch):
+    publish_bytes(tmp_path / "a.csv", b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StorageError, match=r"a\.csv.*No space left.*disk") as caught:
+        publish_bytes(tmp_path / "a.csv", b"new")
+    assert caught.value.exit_code == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert (tmp_path / "a.csv").read_bytes() == b"old"
+
+
+def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(StorageError, match="out"):
+        write_products(SurveyResult(ROAD, (), (), ()), tmp_path / "out", run_info={})
+
+
+def test_left_overs_of_a_killed_run_are_removed(tmp_path):
+    (tmp_path / f"{TEMPORARY_PREFIX}99-x.gpkg-journal").write_bytes(b"half")
+    write_products(SurveyResult(ROAD, (), (), ()), tmp_path, run_info={})
+    assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
+
+
+def oblique() -> GroundPlane:
+    """2 m above the road, 20 degrees down; 1280 x 960 px."""
+    a, focal = np.deg2rad(20.0), 900.0
+    rotation = np.array([[1.0, 0, 0], [0, -np.sin(a), -np.cos(a)], [0, np.cos(a), -np.sin(a)]])
+    intrinsics = np.array([[focal, 0, 640], [0, focal, 480], [0, 0, 1]])
+    shift = -rotation @ np.array([0.0, 0.0, 2.0])
+    homography = np.linalg.inv(intrinsics @ np.column_stack([rotation[:, 0], rotation[:, 1], shift]))
+    homography *= np.sign((homography @ [640, 960, 1.0])[2])
+    return GroundPlane(homography, (1280, 960), GroundLimits(lateral_m=(-2.0, 2.0)))
+
+
+def dotted(size, dots) -> CrackMask:
+    probability = np.zeros((size[1], size[0]))
+    for x, y in dots:
+        probability[y - 4 : y + 5, x - 4 : x + 5] = 1.0
+    return CrackMask.from_dense(probability)
+
+
+PLACED = Placement((512345.5, 6712345.25), 123.0)
+
+
+@pytest.mark.parametrize(
+    ("ground", "strip", "dots"),
+    [
+        (GroundPlane.from_gsd(gsd_mm=2.0, size_wh_px=(1280, 960)), None, [(100, 50), (700, 480), (1200, 900)]),
+        (GroundPlane.from_gsd(gsd_mm=(1.0, 3.0), size_wh_px=(1280, 960)), (0.2, 2.0), [(640, 480), (20, 900)]),
+        (oblique(), (3.0, 7.0), [(640, 500), (400, 600), (900, 480)]),
+        (None, None, [(100, 50), (700, 480)]),
+    ],
+    ids=["square pixels", "line scan", "perspective", "no scale"],
+)
+def test_a_mask_lies_where_its_lines_lie(tmp_path, ground, strip, dots):
+    frame = Frame("a.jpg", Path("a.jpg"), (1280, 960), "R", PLACED, 0.0, ground, strip)
+    write_mask_cog(tmp_path / "m.tif", dotted((1280, 960), dots), frame=frame, output=MAP)
+    centres = np.array(dots) + 0.5
+    local = ground.to_ground_xy_m(centres) if ground else centres * [1, -1] + [0, 960]
+    expected = PLACED.to_output_xy(local)
+    with rasterio.open(tmp_path / "m.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert (file.count, file.dtypes[0], file.nodata) == (1, "uint8", None)
+        assert file.crs == rasterio.crs.CRS.from_epsg(32722)
+        values = file.read(1)
+        for x, y in expected:
+            column, row, _ = np.linalg.inv(np.reshape(file.transform, (3, 3))) @ [x, y, 1.0]
+            window = values[max(0, int(row) - 40) : int(row) + 40, max(0, int(column) - 40) : int(column) + 40]
+            assert values[int(row), int(column)] == 255
+            rows, columns = np.nonzero(window > 127)
+            middle = (columns.mean() + 0.5 + max(0, int(column) - 40), rows.mean() + 0.5 + max(0, int(row) - 40))
+            assert np.hypot(middle[0] - column, middle[1] - row) < 1.0
+
+
+def test_a_perspective_mask_covers_the_strip_at_its_finest_pixel_size(tmp_path):
+    ground = oblique()
+    frame = Frame("a.jpg", Path("a.jpg"), (1280, 960), "R", Placement((0.0, 0.0)), 0.0, ground, (3.0, 7.0))
+    write_mask_cog(tmp_path / "m.tif", dotted((1280, 960), [(640, 500)]), frame=frame, output=ROAD)
+    with rasterio.open(tmp_path / "m.tif") as file:
+        np.testing.assert_allclose(file.bounds, [-2.0, 3.0, 2.0, 7.0], atol=file.res[0])
+        finest = ground.gsd_mm(ground.to_pixel_xy([[0.0, 3.0]])).min() / 1e3
+        assert file.res[0] == pytest.approx(finest, rel=0.01)
+        assert max(file.shape) <= 4096
+
+
+def test_overviews_keep_a_thin_crack_visible(tmp_path):
+    probability = np.zeros((4096, 4096), np.float32)
+    probability[:, 2000:2002] = 1.0
+    frame = Frame("a.tif", Path("a.tif"), (4096, 4096), "R", Placement((0.0, 0.0)))
+    write_mask_cog(tmp_path / "m.tif", CrackMask.from_dense(probability), frame=frame, output=SHEET)
+    with rasterio.open(tmp_path / "m.tif") as file:
+        assert file.overviews(1) == [2, 4, 8]
+        assert file.read(1, out_shape=(512, 512)).max() > 100
+
+
+def test_a_mask_without_cracks_and_one_nobody_sees_are_valid_files(tmp_path):
+    empty = CrackMask((1280, 960), {}, 0)
+    for number, strip in enumerate([(3.0, 7.0), (900.0, 990.0)]):
+        frame = Frame("a.jpg", Path("a.jpg"), (1280, 960), "R", Placement((0.0, 0.0)), 0.0, oblique(), strip)
+        write_mask_cog(tmp_path / f"{number}.tif", empty, frame=frame, output=ROAD)
+        with rasterio.open(tmp_path / f"{number}.tif") as file:
+            assert not file.read(1).any()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tif", "1.tif"]
+
+
+def test_mask_names_are_safe_and_differ_with_the_key():
+    keys = [*HOSTILE, "a/b.jpg", "a_b.jpg", "a/b.png", "x" * 255 + ".jpg", "../../etc/passwd", "日本.jpg"]
+    names = [mask_name(key) for key in keys]
+    assert len({name.lower() for name in names}) == len(keys)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,120}\.tif", name) for name in names)
