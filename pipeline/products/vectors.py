@@ -53,8 +53,10 @@ def write_geopackage(path: Path, result: SurveyResult) -> None:
         for start in range(0, max(len(result.cracks), 1), CHUNK):
             frame = crack_layer(result.cracks[start : start + CHUNK], result.output)
             pyogrio.write_dataframe(
-                frame, temporary, layer="cracks", driver="GPKG", geometry_type="LineString", append=start > 0
-            )
+                frame, temporary, layer="cracks", driver="GPKG", geometry_type="LineString", append=start > 0,
+                # 1.4 differs in nothing used here, but GDAL before 3.7 and QGIS before 3.32 warn about it.
+                dataset_options={"VERSION": "1.3"},
+            )  # fmt: skip
         polygons = {
             "sections": (table(SECTION_FIELDS, result.sections), [s.outline_xy for s in result.sections]),
             "frames": (table(FRAME_FIELDS, result.outcomes), [o.footprint_xy for o in result.outcomes]),
