@@ -130,12 +130,20 @@ class RoadCrack:
     def __post_init__(self) -> None:
         count = len(self.line_xy)
         require(self.line_xy.shape == (count, 2) and count >= 2, "line_xy", "shape (N >= 2, 2)", self.line_xy.shape)
-        require((self.width_mm is None) == (self.length_m is None), "width_mm, length_m", "both or neither",
-                (self.width_mm, self.length_m))
+        require(
+            (self.width_mm is None) == (self.length_m is None),
+            "width_mm, length_m",
+            "both or neither",
+            (self.width_mm, self.length_m),
+        )
         for name in ("width_px", "width_mm", "chainage_at_m", "offset_at_m"):
             values: FloatArray | None = getattr(self, name)
-            require(values is None or values.shape == (count,), name, f"shape ({count},)",
-                    None if values is None else values.shape)
+            require(
+                values is None or values.shape == (count,),
+                name,
+                f"shape ({count},)",
+                None if values is None else values.shape,
+            )
 
     @property
     def chainage_m(self) -> float | None:

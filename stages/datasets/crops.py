@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from crackmap.stages.datasets.sources import Labels, load_split
+from crackmap.calibration.errors import require
+from crackmap.stages.datasets.sources import DATA_SETS, Labels, load_split
 from crackmap.stages.render.scene import render_crop, through_jpeg
 from crackmap.stages.render.surface import FloatImage, procedural_road
 
@@ -27,6 +28,18 @@ SEGMENT_MIXTURE: Mapping[str, float] = {RENDERED: 0.45, "cracksc": 0.20, "pavese
 
 DETECT_MIXTURE: Mapping[str, float] = {RENDERED: 0.35, "cracksc": 0.10, "paveseg": 0.15, "dnit": 0.40}
 """Share of each source in a training batch of the detector: it must above all know survey frames."""
+
+
+def check_mixture(mixture: Mapping[str, float]) -> None:
+    """Refuses a mixture with an unknown source or a share that is not above 0.
+
+    Raises:
+        InputError: naming the source and what is known.
+    """
+    known = (RENDERED, *DATA_SETS)
+    for name, share in mixture.items():
+        require(name in known, "mixture", f"sources out of {', '.join(known)}", name)
+        require(share > 0, f"mixture {name}", "a share above 0", share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class CropSource:
     """Draws crops of `side_px` from a mixture of data sets, all decoded once and held in memory."""
 
     def __init__(self, data: Path, mixture: Mapping[str, float], *, side_px: int, split: str = "train") -> None:
+        check_mixture(mixture)
         self.side_px = side_px
         self._names = list(mixture)
         self._shares = np.array([mixture[name] for name in self._names], float) / sum(mixture.values())

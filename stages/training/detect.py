@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def train_detect(
     *,
     data: Path,
     out: Path,
+    mixture: Mapping[str, float] = DETECT_MIXTURE,
     encoder_weights: Path | None = None,
     start: Path | None = None,
     resume: bool = False,
@@ -84,7 +86,7 @@ def train_detect(
     if start is not None:
         net.load_state_dict(read_weights(start).tensors)
     net = net.to(memory_format=torch.channels_last)
-    source = CropSource(data, DETECT_MIXTURE, side_px=config.side_px)
+    source = CropSource(data, mixture, side_px=config.side_px)
     module = DetectModule(net, config)
     fit(
         module,

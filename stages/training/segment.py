@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from crackmap.stages.datasets.crops import SEGMENT_MIXTURE, CropDataset, CropSource
-from crackmap.stages.datasets.sources import load_split
-from crackmap.stages.metrics import score_segmentation
 from crackmap.stages.segment.crackseg import CrackSeg, CrackSegConfig
-from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
-from crackmap.stages.tiling import ArraySource
 from crackmap.stages.training.loop import CrackModule, TrainingConfig, fit, load_encoder
 from crackmap.stages.weights import read_weights, save_weights
 
@@ -67,6 +60,7 @@ def train_segment(
     *,
     data: Path,
     out: Path,
+    mixture: Mapping[str, float] = SEGMENT_MIXTURE,
     encoder_weights: Path | None = None,
     start: Path | None = None,
     resume: bool = False,
@@ -76,8 +70,9 @@ def train_segment(
     Args:
         config: the training run.
         net_config: the shape of the net.
-        data: data folder with the sets of SEGMENT_MIXTURE.
+        data: data folder with the sets of the mixture.
         out: folder of the run.
+        mixture: share of each source in the crops.
         encoder_weights: ImageNet weights of the encoder to start from.
         start: weights of an earlier training of the same net to start from.
         resume: go on from the last checkpoint in `out`.
@@ -89,7 +84,7 @@ def train_segment(
     if start is not None:
         net.load_state_dict(read_weights(start).tensors)
     net = net.to(memory_format=torch.channels_last)
-    source = CropSource(data, SEGMENT_MIXTURE, side_px=config.side_px)
+    source = CropSource(data, mixture, side_px=config.side_px)
     module = SegmentModule(net, config)
     fit(
         module,
@@ -98,37 +93,5 @@ def train_segment(
         resume=resume,
     )
     path = out / "segment.safetensors"
-    shift_logits(net, -_logit(best_threshold(net.eval(), data)))
     save_weights(path, net, stage="segment", net="crackseg", config=net_config)
     return path
-
-
-THRESHOLD_SETS = ("dnit", "paveseg")
-"""Validation splits on which the threshold is placed: vehicle images, which is what the net will see."""
-
-
-def best_threshold(net: CrackSeg, data: Path) -> float:
-    """The probability at which the F1 within 5 px is best, mean over the validation splits of THRESHOLD_SETS."""
-    segmenter = Segmenter(net, torch.device("cpu"))
-
-    def pairs(name: str) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_]]]:
-        for image in load_split(name, "val", data):
-            labels = image.read()
-            mask = segmenter.segment(ArraySource(labels.image), None, SegmentSettings())
-            trusted = labels.weight > 0
-            yield np.where(trusted, mask.dense() / np.float32(255), 0.0), labels.crack & trusted
-
-    thresholds = [score_segmentation(pairs(name)).ods[5][1] for name in THRESHOLD_SETS]
-    # The mean of logits: a probability has no natural scale.
-    return 1 / (1 + math.exp(-sum(map(_logit, thresholds)) / len(thresholds)))
-
-
-def shift_logits(net: CrackSeg, shift: float) -> None:
-    """Adds `shift` to every logit of the net, so that its best threshold becomes 0.5."""
-    last = net.head if net.refinement is None else net.refinement.head[0]
-    with torch.no_grad():
-        last.bias += shift  # type: ignore[union-attr,operator]
-
-
-def _logit(probability: float) -> float:
-    return math.log(probability / (1 - probability))
