@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 
 from crackmap.calibration.errors import require
+from crackmap.stages.measure.skeleton import thin
 
 Mask = NDArray[np.bool_]
 TOLERANCES_PX = (0, 2, 5)
@@ -88,7 +88,7 @@ def count_pixels(predicted: Mask, true: Mask, *, tolerance_px: float = 0) -> Cou
 
 def count_centrelines(predicted: Mask, true: Mask) -> Counts:
     """Counts of the centrelines of both masks at CENTRELINE_TOLERANCE_PX; `.iou` of the sum is clIoU."""
-    return count_pixels(skeletonize(predicted), skeletonize(true), tolerance_px=CENTRELINE_TOLERANCE_PX)
+    return count_pixels(thin(predicted), thin(true), tolerance_px=CENTRELINE_TOLERANCE_PX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def count_detection(boxes_xyxy_px: NDArray[np.float64], passed: Mask, true: Mask
     for x0, y0, x1, y1 in np.round(boxes_xyxy_px).astype(int).clip(0).tolist():
         inside[y0:y1, x0:x1] = True
         with_crack += bool(true[y0:y1, x0:x1].any())
-    centreline = skeletonize(true)
+    centreline = thin(true)
     return DetectionCounts(
         len(boxes_xyxy_px), with_crack, int(true.sum()), int((true & inside).sum()), true.size, int(inside.sum()),
         int(centreline.sum()), int((centreline & passed).sum()), int(passed.sum()),

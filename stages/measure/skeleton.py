@@ -39,8 +39,12 @@ def skeleton_of(window: NDArray[np.uint8], settings: MeasureSettings) -> Skeleto
         mask = _without_core(mask, core, settings.max_width_px)
         mask = _without_small(mask, settings.min_length_px)
         distance = _distance_inside(mask)
-    thin = skeletonize(mask, method="lee") if mask.any() else mask
-    return Skeleton(np.argwhere(thin).astype(np.int64), distance)
+    return Skeleton(np.argwhere(thin(mask)).astype(np.int64), distance)
+
+
+def thin(mask: BoolArray) -> BoolArray:
+    """The one-pixel-wide lines of a mask. Lee's method: Zhang's loses diagonal lines of 1-2 px altogether."""
+    return np.asarray(skeletonize(mask, method="lee"), bool) if mask.any() else mask
 
 
 def _distance_inside(mask: BoolArray) -> NDArray[np.float32]:
