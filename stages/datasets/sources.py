@@ -118,8 +118,8 @@ def _rows(path: Path, split: str) -> list[dict[str, str]]:
 
 
 OUTSIDE_LANE_WEIGHT = 0.6
-"""DNIT labels only the survey vehicle's own lane. Beside it an unlabelled crack is weak evidence of no crack, but grass,
-kerbs and vehicles are strong evidence: with 0.25 the net drew cracks along them."""
+"""DNIT labels only the survey vehicle's own lane. Beside it an unlabelled crack is weak evidence of no crack, but
+grass, kerbs and vehicles are strong evidence: with 0.25 the net drew cracks along them."""
 
 
 def _dnit(folder: Path, split: str) -> list[LabelledImage]:
