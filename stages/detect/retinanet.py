@@ -37,6 +37,7 @@ class RetinaNetConfig:
         channels: width of pyramid and heads (256 published).
         smallest_anchor_px: side of the finest level's smallest anchor, at the net's scale (32 published).
         longest_box_px: training boxes are cut to this, pixels of the full image; 0 = whole cracks.
+        smallest_box_px: and grown to this: at half resolution boxes of 12 px are too small to be found reliably.
     """
 
     encoder: str = "mobilenet_v2"
@@ -45,6 +46,7 @@ class RetinaNetConfig:
     channels: int = 64
     smallest_anchor_px: int = 12
     longest_box_px: int = 64
+    smallest_box_px: int = 40
 
     def __post_init__(self) -> None:
         require(0 < self.scale <= 1, "scale", "above 0, at most 1", self.scale)

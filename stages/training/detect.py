@@ -40,7 +40,7 @@ class BoxDataset(Dataset[Sample]):
         # Where lines are not labelled (weight 0: alligator areas) the road is cracked all the same.
         cracked = (crop.crack > LABEL_COVERAGE) | (crop.weight == 0)
         longest = self._net.longest_box_px or max(cracked.shape)
-        boxes = boxes_from_mask(cracked, longest_px=longest) * self._net.scale
+        boxes = boxes_from_mask(cracked, longest_px=longest, smallest_px=self._net.smallest_box_px) * self._net.scale
         image = cv2.resize(crop.image, None, fx=self._net.scale, fy=self._net.scale, interpolation=cv2.INTER_AREA)
         target = {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
