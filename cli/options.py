@@ -11,7 +11,7 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class GsdType(click.ParamType["float | tuple[float, float]"]):
+class GsdType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
     """«2.0», or «2.0,5.0» for different pixel sizes along an image row and along a column."""
 
     name = "mm_per_px"
@@ -34,6 +34,18 @@ class GsdType(click.ParamType["float | tuple[float, float]"]):
 def existing_path(*, folder: bool = True, file: bool = True) -> click.Path:
     """An existing path as pathlib.Path."""
     return click.Path(exists=True, dir_okay=folder, file_okay=file, path_type=Path)
+
+
+def section_option(name: str) -> Decorator:
+    """The option `name` for the section length."""
+    return click.option(
+        name,
+        "section_length_m",
+        default=100.0,
+        show_default=True,
+        type=click.FloatRange(min=1.0, max=100_000.0),
+        help="Section length in metres.",
+    )
 
 
 def gsd_option() -> Decorator:

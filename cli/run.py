@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crackmap.cli.options import device_option, existing_path, gsd_option, weights_options
+from crackmap.cli.options import device_option, existing_path, gsd_option, section_option, weights_options
 from crackmap.cli.progress import frame_progress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="survey.toml that describes the folder, or the name of a preset (dnit); by default SURVEY/survey.toml.",
 )
 @gsd_option()
-@click.option("--section", "section_length_m", default=100.0, show_default=True, help="Section length in metres.")
+@section_option("--section")
 @click.option("--segment-everything", is_flag=True, help="Skip the detector and segment whole images: slower.")
 @weights_options()
 @device_option()

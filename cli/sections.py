@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from crackmap.cli.options import existing_path
+from crackmap.cli.options import existing_path, section_option
 
 
 @click.command()
 @click.argument("out", type=existing_path(file=False))
-@click.option("--length", "section_length_m", default=100.0, show_default=True, help="Section length in metres.")
+@section_option("--length")
 def command(out: Path, section_length_m: float) -> None:
     """Compute the statistics of OUT, the output of a run, for another section length.
 

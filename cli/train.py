@@ -16,7 +16,7 @@ def command() -> None:
     """Train a stage; the run resumes after an interruption (--resume)."""
 
 
-class MixtureType(click.ParamType[dict[str, float]]):
+class MixtureType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
     """«rendered=0.4,dnit=0.6»."""
 
     name = "shares"

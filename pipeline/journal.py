@@ -24,7 +24,7 @@ JOURNAL_NAME = "journal.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
-    key TEXT PRIMARY KEY, input_bytes INTEGER, input_mtime_ns INTEGER, run_hash TEXT NOT NULL,
+    key TEXT PRIMARY KEY, input_bytes INTEGER, input_mtime_ns INTEGER, frame_hash TEXT NOT NULL,
     status TEXT NOT NULL, reason TEXT NOT NULL, segmented_share REAL NOT NULL, mask_name TEXT NOT NULL,
     seconds TEXT NOT NULL, cracks TEXT NOT NULL);
 """
@@ -37,7 +37,7 @@ class JournalRow:
     Attributes:
         key: the frame.
         input_bytes, input_mtime_ns: identity of the image file when it was read.
-        run_hash: hash of the configuration and weights that made the row.
+        frame_hash: hash of everything that decided the row's numbers, the pixels excepted.
         status: "ok", "no_crack" or "skipped".
         reason: why it was skipped.
         segmented_share: share of the image the segmenter looked at.
@@ -49,7 +49,7 @@ class JournalRow:
     key: str
     input_bytes: int
     input_mtime_ns: int
-    run_hash: str
+    frame_hash: str
     status: str
     reason: str
     segmented_share: float
@@ -71,33 +71,34 @@ class Journal:
 
     def set_fact(self, name: str, value: Any) -> None:
         """Records a fact about the run."""
-        with self._connection:
+        with _storing(), self._connection:
             self._connection.execute(
                 "INSERT OR REPLACE INTO run VALUES (?, ?)", (name, json.dumps(value, sort_keys=True))
             )
 
-    def done(self, run_hash: str) -> dict[str, tuple[int, int]]:
-        """Key -> (bytes, mtime_ns) of the input of every frame finished under `run_hash`, skipped ones excepted."""
-        rows = self._connection.execute(
-            "SELECT key, input_bytes, input_mtime_ns FROM frames WHERE run_hash = ? AND status != 'skipped'",
-            (run_hash,),
-        )
-        return {key: (size, mtime) for key, size, mtime in rows}
-
     def write(self, row: JournalRow) -> None:
         """Adds or replaces one frame, durably."""
         cracks = json.dumps([_to_json(crack) for crack in row.cracks], allow_nan=False)
-        values = (row.key, row.input_bytes, row.input_mtime_ns, row.run_hash, row.status, row.reason,
+        values = (row.key, row.input_bytes, row.input_mtime_ns, row.frame_hash, row.status, row.reason,
                   row.segmented_share, row.mask_name, json.dumps(dict(row.seconds)), cracks)  # fmt: skip
-        with self._connection:
+        with _storing(), self._connection:
             self._connection.execute(f"INSERT OR REPLACE INTO frames VALUES ({','.join('?' * len(values))})", values)
 
     def rows(self) -> Iterator[JournalRow]:
         """All rows in key order."""
         for row in self._connection.execute("SELECT * FROM frames ORDER BY key"):
-            key, size, mtime, run_hash, status, reason, share, mask, seconds, cracks = row
+            key, size, mtime, frame_hash, status, reason, share, mask, seconds, cracks = row
             of_frame = tuple(_from_json(item) for item in json.loads(cracks))
-            yield JournalRow(key, size, mtime, run_hash, status, reason, share, mask, json.loads(seconds), of_frame)
+            yield JournalRow(key, size, mtime, frame_hash, status, reason, share, mask, json.loads(seconds), of_frame)
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"{JOURNAL_NAME}: cannot be written ({error}); check free space and permissions, then run "
+                           "the same command again: finished frames are kept") from error  # fmt: skip
 
 
 @contextmanager

@@ -99,14 +99,14 @@ def run_survey(
     identity = _identity(survey, stages, settings)
     with open_journal(out) as journal:
         _check_identity(journal, identity, out, rerun_changed)
-        run_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        done = _still_valid(journal.done(run_hash), survey.frames)
+        hashes = _frame_hashes(survey, journal)
+        done = {row.key for row in journal.rows() if _still_valid(row, hashes, survey, out)}
         todo = [frame for frame in survey.frames if frame.key not in done]
         total = len(survey.frames)
         for index, (frame, source) in enumerate(_decoded(todo), start=total - len(todo)):
-            journal.write(_process(frame, source, survey, stages, out, run_hash))
+            journal.write(_process(frame, source, survey, stages, out, hashes[frame.key]))
             progress(index + 1, total, frame.key)
-        journal.set_fact("source", {**survey.source, "run_hash": run_hash, "command": command})
+        journal.set_fact("source", {**survey.source, "command": command})
         result, seconds = _publish(survey, journal, out, settings)
     return RunSummary(result, len(done), seconds)
 
@@ -116,6 +116,7 @@ def rebuild(out: Path, *, section_length_m: float) -> SurveyResult:
 
     Raises:
         InputError: `out` holds no finished run, or its survey folder has moved.
+        OutputLockedError: the survey is described differently now than when it was run.
     """
     if not (out / JOURNAL_NAME).exists():
         raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
@@ -124,6 +125,11 @@ def rebuild(out: Path, *, section_length_m: float) -> SurveyResult:
         if source is None:
             raise InputError(f"{out}: its run was interrupted before the products; run the same `crackmap run` again")
         survey = read_survey(Path(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]))
+        if _plain(_survey_identity(survey)) != journal.fact("settings")["survey"]:
+            raise OutputLockedError(
+                f"{out}: the survey is described differently now than when it was run; "
+                "run `crackmap run` with --rerun-changed, or restore survey.toml"
+            )
         result, _ = _publish(survey, journal, out, RunSettings(section_length_m=section_length_m))
     return result
 
@@ -136,8 +142,8 @@ def _publish(
     survey: Survey, journal: Journal, out: Path, settings: RunSettings
 ) -> tuple[SurveyResult, dict[str, float]]:
     """Writes all products from the journal; returns the result and the seconds per stage."""
-    source = journal.fact("source")
-    rows = {row.key: row for row in journal.rows() if row.run_hash == source["run_hash"]}
+    source, hashes = journal.fact("source"), _frame_hashes(survey, journal)
+    rows = {row.key: row for row in journal.rows() if hashes.get(row.key) == row.frame_hash}
     result = assemble(survey, rows, settings)
     seconds = _total_seconds(rows.values())
     info = {
@@ -154,7 +160,7 @@ def _publish(
 
 def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettings) -> SurveyResult:
     """The result of a survey as a function of its journal rows alone."""
-    outcomes = [_outcome(frame, rows[frame.key]) for frame in survey.frames if frame.key in rows]
+    outcomes = [_outcome(frame, rows.get(frame.key)) for frame in survey.frames]
     outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
     cracks = merge_cracks(
         [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows], settings=settings.merge
@@ -164,26 +170,58 @@ def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettin
 
 
 def _identity(survey: Survey, stages: Stages, settings: RunSettings) -> dict[str, Any]:
-    """What must be equal for two runs to give the same numbers."""
+    """What must be equal for two runs to give the same numbers, as plain JSON values."""
     return {
-        "survey": survey.config.model_dump(mode="json"),
-        "gsd_mm": survey.source["gsd_mm"],
-        "settings": asdict(settings.stages),
-        "weights": stages.weights,
+        "crackmap": version("crackmap"),
+        "survey": _plain(_survey_identity(survey)),
+        "settings": _plain(asdict(settings.stages)),
+        "weights": dict(stages.weights),
     }
+
+
+def _survey_identity(survey: Survey) -> dict[str, Any]:
+    return {
+        "path": survey.source["path"],
+        "gsd_mm": survey.source["gsd_mm"],
+        "description": survey.config.model_dump(mode="json"),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON: tuples as lists."""
+    return json.loads(json.dumps(value))
 
 
 def _check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, rerun_changed: bool) -> None:
     before = journal.fact("settings")
-    now = json.loads(json.dumps(identity))
-    if before is not None and before != now and not rerun_changed:
-        changed = ", ".join(sorted(name for name in now if before.get(name) != now[name]))
+    if before == identity:
+        return
+    if before is not None and not rerun_changed:
+        changed = ", ".join(sorted(name for name in identity if before.get(name) != identity[name]))
         raise OutputLockedError(
             f"{out}: holds a run with another configuration ({changed} differ); "
             "choose another -o, or give --rerun-changed to replace it"
         )
-    if before != now:
-        journal.set_fact("settings", now)
+    # Until the new run has finished there is nothing that `rebuild` could publish.
+    journal.set_fact("source", None)
+    journal.set_fact("settings", identity)
+
+
+def _frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:
+    """Key -> hash of all that decides a frame's numbers and the place of its mask: run, ground plane, strip, place.
+
+    A ground plane fitted to all frames of a recording changes when frames are added: then its frames are done again.
+    """
+    run = json.dumps(journal.fact("settings"), sort_keys=True) + survey.output.crs_wkt
+
+    def of(frame: Frame) -> str:
+        ground = (
+            None if frame.ground is None else (frame.ground.ground_from_pixel.tolist(), asdict(frame.ground.limits))
+        )
+        facts = json.dumps([ground, frame.owns_y_m, asdict(frame.placement), frame.chainage_m, frame.size_wh_px])
+        return hashlib.sha256((run + facts).encode()).hexdigest()
+
+    return {frame.key: of(frame) for frame in survey.frames}
 
 
 def _file_identity(path: Path) -> tuple[int, int]:
@@ -191,9 +229,14 @@ def _file_identity(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _still_valid(done: Mapping[str, tuple[int, int]], frames: Sequence[Frame]) -> set[str]:
-    """Keys of finished frames whose image file has not changed since."""
-    return {frame.key for frame in frames if frame.key in done and done[frame.key] == _file_identity(frame.path)}
+def _still_valid(row: JournalRow, hashes: Mapping[str, str], survey: Survey, out: Path) -> bool:
+    """Whether a finished frame needs not be done again: same image file, same decisions, mask in place."""
+    return (
+        row.status != "skipped"
+        and hashes.get(row.key) == row.frame_hash
+        and (row.input_bytes, row.input_mtime_ns) == _file_identity(survey.root / row.key)
+        and (out / "masks" / row.mask_name).is_file()
+    )
 
 
 def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[Frame, ImageSource | PixelSource | UnreadableImageError]]:
@@ -221,13 +264,13 @@ def _process(
     survey: Survey,
     stages: Stages,
     out: Path,
-    run_hash: str,
+    frame_hash: str,
 ) -> JournalRow:
     size, mtime = _file_identity(frame.path)
 
     def row(status: str, *, reason: str = "", name: str = "", result: FrameResult | None = None) -> JournalRow:
         share, seconds, cracks = (result.mask.segmented_share, result.seconds, result.cracks) if result else (0, {}, ())
-        return JournalRow(frame.key, size, mtime, run_hash, status, reason, share, name, seconds, cracks)
+        return JournalRow(frame.key, size, mtime, frame_hash, status, reason, share, name, seconds, cracks)
 
     if isinstance(source, UnreadableImageError):
         return row("skipped", reason=str(source))
@@ -242,7 +285,9 @@ def _process(
     return row("ok" if result.cracks else "no_crack", name=name, result=result)
 
 
-def _outcome(frame: Frame, row: JournalRow) -> FrameOutcome:
+def _outcome(frame: Frame, row: JournalRow | None) -> FrameOutcome:
+    if row is None:
+        return FrameOutcome(frame, "skipped", "not processed yet: run the same `crackmap run` again")
     return FrameOutcome(
         frame, row.status, row.reason, footprint(frame), row.segmented_share, len(row.cracks), row.mask_name
     )

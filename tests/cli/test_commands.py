@@ -144,6 +144,42 @@ def test_another_configuration_in_the_same_folder_is_refused(tmp_path: Path) -> 
     assert float(crack["length_m"]) == pytest.approx(1.0, rel=0.03)
 
 
+def test_a_frame_whose_mask_is_gone_is_done_again(tmp_path: Path) -> None:
+    for name in "ab":
+        draw(tmp_path / "photos" / f"{name}.png")
+    arguments = ("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "1.0")
+    assert invoke(*arguments).exit_code == 0
+    lost, *_ = sorted((tmp_path / "out" / "masks").iterdir())
+    lost.unlink()
+    assert "1 frames were done before" in invoke(*arguments).output
+    assert lost.is_file()
+
+
+def test_sections_refuse_a_survey_that_is_described_differently_now(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    description = tmp_path / "photos" / "survey.toml"
+    description.write_text('[ground]\nmethod = "gsd"\ngsd_mm = 1.0\n')
+    assert invoke("run", tmp_path / "photos", "-o", tmp_path / "out").exit_code == 0
+    description.write_text('[ground]\nmethod = "gsd"\ngsd_mm = 2.0\n')
+    result = invoke("sections", tmp_path / "out", "--length", "50")
+    assert isinstance(result.exception, CrackmapError) and result.exception.exit_code == 5
+
+
+def test_another_survey_does_not_take_over_an_output_folder(tmp_path: Path) -> None:
+    for survey in ("one", "two"):
+        draw(tmp_path / survey / "a.png")
+    assert invoke("run", tmp_path / "one", "-o", tmp_path / "out", "--gsd", "1.0").exit_code == 0
+    result = invoke("run", tmp_path / "two", "-o", tmp_path / "out", "--gsd", "1.0")
+    assert isinstance(result.exception, CrackmapError) and result.exception.exit_code == 5
+
+
+@pytest.mark.parametrize("length", ["0", "-5", "nan"])
+def test_an_impossible_section_length_is_wrong_usage(tmp_path: Path, length: str) -> None:
+    draw(tmp_path / "a.png")
+    arguments = ("run", tmp_path / "a.png", "-o", tmp_path / "out", "--gsd", "1", "--section", length)
+    assert invoke(*arguments).exit_code == 2
+
+
 def test_a_folder_without_images_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
     result = invoke("run", tmp_path, "-o", tmp_path / "out")
