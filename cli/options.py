@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def existing_path(*, folder: bool = True, file: bool = True) -> click.Path:
     return click.Path(exists=True, dir_okay=folder, file_okay=file, path_type=Path)
 
 
+def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"expected a number, got {value}")
+    return value
+
+
 def section_option(name: str) -> Decorator:
     """The option `name` for the section length."""
     return click.option(
@@ -44,6 +51,7 @@ def section_option(name: str) -> Decorator:
         default=100.0,
         show_default=True,
         type=click.FloatRange(min=1.0, max=100_000.0),
+        callback=_finite,
         help="Section length in metres.",
     )
 

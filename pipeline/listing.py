@@ -18,6 +18,9 @@ from crackmap.pipeline.images import ImageHeader, read_header
 RUN_FILE = "journal.sqlite"
 """A folder with this file holds the products of a run, not frames."""
 
+RUN_FOLDERS = ("masks", "strips")
+"""Where a run puts its images, in a survey folder that is the output folder too."""
+
 Skipped = tuple[str, str]
 """Key of an image that cannot be a frame, and why."""
 
@@ -44,11 +47,26 @@ class Entry:
     sequence: str = ""
 
 
-def list_entries(source: Path, frames: FramesConfig, position: PositionConfig) -> tuple[list[Entry], list[Skipped]]:
-    """The images of a folder (or the one image given) by recording, chainage, time, sequence and name; and the rest.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The images of a survey.
+
+    Attributes:
+        entries: by recording, chainage, time, sequence and name.
+        skipped: images whose name or header cannot be read, and why, by key.
+        named: key -> what the name says, of every image whose name can be read, also of skipped ones; sizes are (0, 0).
+    """
+
+    entries: list[Entry]
+    skipped: list[Skipped]
+    named: dict[str, Entry]
+
+
+def list_entries(source: Path, frames: FramesConfig, position: PositionConfig) -> Listing:
+    """The images of a folder, or the one image given.
 
     Raises:
-        InputError: no image is found, or none can be read.
+        InputError: no image is found, none can be read, or a sub-folder cannot be read.
     """
     if source.is_file():
         root, name, keys = source.parent, source.stem, [source.name]
@@ -58,20 +76,27 @@ def list_entries(source: Path, frames: FramesConfig, position: PositionConfig) -
         keys = [key for key in files if _matches(key, frames.include) and not _matches(key, frames.exclude)]
         if not keys:
             raise InputError(_nothing_found(root, frames, files))
-    entries: list[Entry] = []
-    skipped: list[Skipped] = []
+    named: dict[str, Entry] = {}
+    failed: dict[str, str] = {}
     for key in keys:
         try:
-            entry = entry_from_name(root, key, frames, position, name)
+            named[key] = entry_from_name(root, key, frames, position, name)
+        except InputError as error:
+            failed[key] = str(error)
+    if position.source == "counter" and position.step_m is not None:
+        # Before headers are read: an image that cannot be read must not move the chainage of the others.
+        named = _count_chainage(named, position.step_m)
+    entries: list[Entry] = []
+    for key, entry in named.items():
+        try:
             entries.append(replace(entry, header=read_header(entry.path)))
         except InputError as error:
-            skipped.append((key, str(error).removeprefix(f"{Path(key).name}: ")))
+            failed[key] = str(error).removeprefix(f"{entry.path.name}: ")
+    skipped = [(key, failed[key]) for key in keys if key in failed]
     if not entries:
         key, reason = skipped[0]
         raise InputError(f"{source.name}: none of {len(skipped)} images can be used; the first, {key}: {reason}")
-    if position.source == "counter" and position.step_m is not None:
-        entries = _count_chainage(entries, position.step_m)
-    return sorted(entries, key=_order), sorted(skipped, key=lambda item: natural_key(item[0]))
+    return Listing(sorted(entries, key=_order), sorted(skipped, key=lambda item: natural_key(item[0])), named)
 
 
 def natural_key(text: str) -> list[str | int]:
@@ -81,14 +106,24 @@ def natural_key(text: str) -> list[str | int]:
 
 def _files(root: Path) -> Iterator[str]:
     """Keys of all files below a folder; hidden ones and the products of earlier runs are left out."""
-    for folder, inner, names in os.walk(root):
-        if RUN_FILE in names and Path(folder) != root:
-            inner.clear()
-            continue
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+    for folder, inner, names in os.walk(root, onerror=_refuse_folder):
+        produced: tuple[str, ...] = ()
+        if RUN_FILE in names:
+            if Path(folder) != root:
+                inner.clear()
+                continue
+            produced = RUN_FOLDERS
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in produced)
         for name in names:
             if not name.startswith("."):
                 yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise InputError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}), and its images would be missing; "
+        "give yourself the right to read it, or move it out of the survey folder"
+    ) from error
 
 
 def _matches(key: str, globs: tuple[str, ...]) -> bool:
@@ -127,16 +162,16 @@ def entry_from_name(root: Path, key: str, frames: FramesConfig, position: Positi
     )
 
 
-def _count_chainage(entries: list[Entry], step_m: float) -> list[Entry]:
+def _count_chainage(named: dict[str, Entry], step_m: float) -> dict[str, Entry]:
     """The entries with the chainage their counter says, from the named chainage (or 0) of each recording's first."""
     first: dict[str, tuple[int, float]] = {}
-    for entry in entries:
+    for entry in named.values():
         start = (int(entry.sequence), entry.chainage_m or 0.0)
         first[entry.recording] = min(first.get(entry.recording, start), start)
-    result = []
-    for entry in entries:
+    result = {}
+    for key, entry in named.items():
         count, start_m = first[entry.recording]
-        result.append(replace(entry, chainage_m=start_m + (int(entry.sequence) - count) * step_m))
+        result[key] = replace(entry, chainage_m=start_m + (int(entry.sequence) - count) * step_m)
     return result
 
 

@@ -33,8 +33,8 @@ _AXES = 'CS[Cartesian,2],AXIS["{} (x)",east,ORDER[1]],AXIS["{} (y)",north,ORDER[
 ROAD_WKT = 'ENGCRS["Road: offset to the right and chainage",EDATUM["Start of the route"],' + _AXES.format(
     "offset", "chainage", "metre"
 )
-SHEET_WKT = 'ENGCRS["Sheet: no position known",EDATUM["Last image"],' + _AXES.format("right", "up", "metre")
-SHEET_PX_WKT = 'ENGCRS["Sheet in pixels: no scale known",EDATUM["Last image"],' + _AXES.format("right", "up", "pixel")
+SHEET_WKT = 'ENGCRS["Sheet: no position known",EDATUM["First image"],' + _AXES.format("right", "up", "metre")
+SHEET_PX_WKT = 'ENGCRS["Sheet in pixels: no scale known",EDATUM["First image"],' + _AXES.format("right", "up", "pixel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +131,21 @@ def place_rasters(entries: Sequence[Entry], limits: LimitsConfig) -> Layout:
 
 
 def place_on_sheet(entries: Sequence[Entry], planes: Mapping[str, GroundPlane]) -> Layout:
-    """Images one above the other, the first on top; in metres where all have a ground plane, else in pixels."""
+    """Images one below the other; in metres where all have a ground plane, else in pixels.
+
+    The sheet grows downwards from y = 0, so that images added at its end leave the others where they are.
+    """
     metric = all(entry.key in planes for entry in entries)
     frames: list[Frame] = []
-    bottom = 0.0
-    for entry in reversed(entries):
+    top = 0.0
+    for entry in entries:
         plane = planes[entry.key] if metric else None
         left, low, _, high = _extent(entry, plane)
-        frames.append(_frame(entry, Placement((-left, bottom - low)), plane))
-        bottom += (1.0 + SHEET_GAP) * (high - low)
+        frames.append(_frame(entry, Placement((-left, top - high)), plane))
+        top -= (1.0 + SHEET_GAP) * (high - low)
     kind = CoordinateKind.SHEET
     output = OutputFrame(kind, SHEET_WKT) if metric else OutputFrame(kind, SHEET_PX_WKT, unit="px")
-    return Layout(output, tuple(reversed(frames)))
+    return Layout(output, tuple(frames))
 
 
 def with_strips(frames: Sequence[Frame]) -> tuple[Frame, ...]:

@@ -13,9 +13,12 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.config import SurveyConfig, load_survey_config, preset_names
 from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.images import ImageHeader
-from crackmap.pipeline.listing import Entry, Skipped, entry_from_name, list_entries, natural_key
+from crackmap.pipeline.listing import Entry, Skipped, list_entries, natural_key
 from crackmap.pipeline.placing import Layout, place_on_road, place_on_sheet, place_on_track, place_rasters
 from crackmap.pipeline.records import Frame, OutputFrame, Placement
+
+BY_CHAINAGE = ("chainage", "counter")
+"""Sources of position that give frames the chainage in their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Survey:
         notes: what was found, assumed or done without, in sentences a user reads.
         config: the description it was read by.
         source: the arguments of `read_survey` that read it again, as plain values: path, survey, gsd_mm.
+        named: key -> what the name says, of every image whose name can be read.
     """
 
     root: Path
@@ -41,15 +45,19 @@ class Survey:
     notes: tuple[str, ...]
     config: SurveyConfig
     source: Mapping[str, Any]
+    named: Mapping[str, Entry]
 
     def unplaced_frame(self, key: str) -> Frame:
-        """The frame of a skipped image: recording, chainage and time as its name says; no size, no ground plane."""
-        try:
-            entry = entry_from_name(self.root, key, self.config.frames, self.config.position, self.name)
-        except InputError:
-            entry = Entry(key, self.root / key, ImageHeader((0, 0)), key.rpartition("/")[0] or self.name)
-        place = Placement((0.0, entry.chainage_m or 0.0))
-        return Frame(key, entry.path, (0, 0), entry.recording, place, entry.chainage_m, time_s=entry.time_s)
+        """The frame of a skipped image: recording and time as its name says; no size, no ground plane.
+
+        Its chainage is the one it would have been placed by: named or counted; None where the name does not say it, or
+        where frames are not placed by chainage.
+        """
+        unnamed = Entry(key, self.root / key, ImageHeader((0, 0)), key.rpartition("/")[0] or self.name)
+        entry = self.named.get(key, unnamed)
+        chainage_m = entry.chainage_m if self.config.position.source in BY_CHAINAGE else None
+        place = Placement((0.0, chainage_m or 0.0))
+        return Frame(key, entry.path, (0, 0), entry.recording, place, chainage_m, time_s=entry.time_s)
 
 
 def read_survey(
@@ -67,7 +75,7 @@ def read_survey(
             down; goes before what the description says. Georeferenced rasters keep their own.
 
     Raises:
-        InputError: no image is found, or the description is wrong.
+        InputError: no image is found or can be placed, a sub-folder cannot be read, or the description is wrong.
         CalibrationError: the description asks for a ground plane that cannot be computed.
     """
     if not source.exists():
@@ -75,7 +83,8 @@ def read_survey(
     single = source.is_file()
     root = source.parent if single else source
     config = load_survey_config(root, survey)
-    entries, skipped = list_entries(source, config.frames, config.position)
+    listing = list_entries(source, config.frames, config.position)
+    entries, skipped = listing.entries, listing.skipped
     notes = [_preset_hint(entries)] if config == SurveyConfig() and not single else []
     if config.position.source == "none" and any(entry.header.georeference for entry in entries):
         layout = place_rasters(entries, config.limits)
@@ -84,7 +93,7 @@ def read_survey(
     else:
         found = find_grounds(entries, config.ground, config.limits, gsd_mm=gsd_mm)
         lost = {key for key, _ in found.skipped}
-        skipped += found.skipped
+        skipped = [*skipped, *found.skipped]
         notes += found.notes
         layout = _place([entry for entry in entries if entry.key not in lost], found.planes, config, root)
     notes += [f"{entry.key}: {entry.header.note}" for entry in entries if entry.header.note]
@@ -101,15 +110,15 @@ def read_survey(
             "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
             "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
         },
+        named=listing.named,
     )
 
 
 def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
     """Frames where the configured position puts them; on a sheet without one, or without a scale to place them by."""
     positioned = config.position.source != "none"
-    if planes and config.position.source in ("chainage", "counter"):
-        known = [entry for entry in entries if entry.chainage_m is not None]
-        return place_on_road(known, planes)
+    if planes and config.position.source in BY_CHAINAGE:
+        return place_on_road(entries, planes)
     if planes and config.position.source == "track":
         return place_on_track(entries, planes, config.position, root)
     layout = place_on_sheet(entries, planes)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
 from crackmap.calibration.errors import CrackmapError, StorageError
 
@@ -34,7 +36,8 @@ def publishing(path: Path) -> Iterator[Path]:
         _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)  # noqa: PTH105
         _sync(path.parent, os.O_RDONLY)
-    except (OSError, DataSourceError, DataLayerError, sqlite3.Error) as error:
+    # CPLE_BaseError is what rasterio lets through when a COG copy runs out of space; it has no public name.
+    except (OSError, DataSourceError, DataLayerError, sqlite3.Error, RasterioError, CPLE_BaseError) as error:
         if isinstance(error, CrackmapError):
             raise
         raise StorageError(
