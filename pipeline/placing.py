@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rasterio.crs import CRS
@@ -36,6 +37,9 @@ ROAD_WKT = 'ENGCRS["Road: offset to the right and chainage",EDATUM["Start of the
 SHEET_WKT = 'ENGCRS["Sheet: no position known",EDATUM["First image"],' + _AXES.format("right", "up", "metre")
 SHEET_PX_WKT = 'ENGCRS["Sheet in pixels: no scale known",EDATUM["First image"],' + _AXES.format("right", "up", "pixel")
 
+_Item = TypeVar("_Item", Entry, Frame)
+_Made = TypeVar("_Made")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -55,20 +59,33 @@ class Layout:
 
 
 def place_on_road(entries: Sequence[Entry], planes: Mapping[str, GroundPlane]) -> Layout:
-    """Frames along their chainage, recordings side by side."""
-    recordings = list(dict.fromkeys(entry.recording for entry in entries))
-    frames = [
+    """Frames along their chainage, recordings side by side.
+
+    Raises:
+        InputError: no frame has a chainage.
+        CalibrationError: no recording has visible road.
+    """
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(entry.recording for entry in entries))}
+    unknown = [(entry.key, "no chainage in its name") for entry in entries if entry.chainage_m is None]
+    if len(unknown) == len(entries):
+        raise InputError(
+            f"{entries[0].key}: no chainage in its name, nor in that of any other image; "
+            "check the group chainage_m of [frames] pattern"
+        )
+    frames, blind = with_strips([
         _frame(
             entry,
-            Placement((RECORDING_APART_M * recordings.index(entry.recording), entry.chainage_m or 0.0)),
+            Placement((RECORDING_APART_M * numbers[entry.recording], entry.chainage_m)),
             planes.get(entry.key),
         )
         for entry in entries
-    ]
+        if entry.chainage_m is not None
+    ])  # fmt: skip
     notes = ["position known by chainage only: coordinates are offset and chainage, not a map"]
-    if len(recordings) > 1:
-        notes.append(f"{len(recordings)} recordings are drawn side by side, {RECORDING_APART_M:.0f} m apart")
-    return Layout(OutputFrame(CoordinateKind.ROAD, ROAD_WKT), with_strips(frames), notes=tuple(notes))
+    drawn = len({frame.recording for frame in frames})
+    if drawn > 1:
+        notes.append(f"{drawn} recordings are drawn side by side, {RECORDING_APART_M:.0f} m apart")
+    return Layout(OutputFrame(CoordinateKind.ROAD, ROAD_WKT), frames, (*unknown, *blind), tuple(notes))
 
 
 def place_on_track(
@@ -78,6 +95,7 @@ def place_on_track(
 
     Raises:
         InputError: the track cannot be read, or no frame falls on it.
+        CalibrationError: no recording has visible road.
     """
     columns = {name: value for name, value in position.columns.model_dump().items() if value is not None}
     track = read_track_csv(folder / (position.track or ""), columns=columns)
@@ -97,9 +115,10 @@ def place_on_track(
         frame = _frame(entries[index], place, planes.get(entries[index].key))
         frames.append(replace(frame, chainage_m=float(chainage[index])))
     reason = f"no position within {position.max_gap_s:g} s"
-    skipped = tuple((entries[index].key, reason) for index in np.flatnonzero(~known).tolist())
+    off_track = [(entries[index].key, reason) for index in np.flatnonzero(~known).tolist()]
+    placed, blind = with_strips(frames)
     notes = (f"{track.dropped} rows of {position.track} hold no usable fix",) if track.dropped else ()
-    return Layout(OutputFrame(CoordinateKind.MAP, projected.crs_wkt), with_strips(frames), skipped, notes)
+    return Layout(OutputFrame(CoordinateKind.MAP, projected.crs_wkt), placed, (*off_track, *blind), notes)
 
 
 def place_rasters(entries: Sequence[Entry], limits: LimitsConfig) -> Layout:
@@ -134,30 +153,39 @@ def place_on_sheet(entries: Sequence[Entry], planes: Mapping[str, GroundPlane]) 
     """Images one below the other; in metres where all have a ground plane, else in pixels.
 
     The sheet grows downwards from y = 0, so that images added at its end leave the others where they are.
+
+    Raises:
+        CalibrationError: no recording has visible road.
     """
     metric = all(entry.key in planes for entry in entries)
+    used = planes if metric else {}
+    extents, blind = _by_recording(
+        entries, lambda group: [(entry, _extent(entry, used.get(entry.key))) for entry in group]
+    )
     frames: list[Frame] = []
     top = 0.0
-    for entry in entries:
-        plane = planes[entry.key] if metric else None
-        left, low, _, high = _extent(entry, plane)
-        frames.append(_frame(entry, Placement((-left, top - high)), plane))
+    for entry, (left, low, _, high) in extents:
+        frames.append(_frame(entry, Placement((-left, top - high)), used.get(entry.key)))
         top -= (1.0 + SHEET_GAP) * (high - low)
     kind = CoordinateKind.SHEET
     output = OutputFrame(kind, SHEET_WKT) if metric else OutputFrame(kind, SHEET_PX_WKT, unit="px")
-    return Layout(output, tuple(frames))
+    return Layout(output, tuple(frames), tuple(blind))
 
 
-def with_strips(frames: Sequence[Frame]) -> tuple[Frame, ...]:
+def with_strips(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], list[Skipped]]:
     """The frames with the strip of road that each owns: from its nearest road to that of the next frame.
 
     Strips of a recording tile the road as long as the next frame begins where this one still sees; a strip ends where
     its frame's sight ends, and what lies between is missing. The last frame of a recording owns one median step.
+
+    Returns:
+        The frames, and those of recordings without visible road, with the reason.
+
+    Raises:
+        CalibrationError: no recording has visible road.
     """
-    result: list[Frame] = []
-    for _, group in itertools.groupby(frames, key=lambda frame: frame.recording):
-        result.extend(_strips_of_recording(list(group)))
-    return tuple(result)
+    result, blind = _by_recording(frames, _strips_of_recording)
+    return tuple(result), blind
 
 
 def visible_y_m(plane: GroundPlane) -> tuple[float, float]:
@@ -208,6 +236,23 @@ def _frame(entry: Entry, placement: Placement, plane: GroundPlane | None) -> Fra
         ground=plane,
         time_s=entry.time_s,
     )
+
+
+def _by_recording(
+    items: Sequence[_Item], work: Callable[[list[_Item]], list[_Made]]
+) -> tuple[list[_Made], list[Skipped]]:
+    """What `work` makes of each recording, in order; the items of recordings it finds no visible road for, and why."""
+    made: list[_Made] = []
+    skipped: list[Skipped] = []
+    for recording, group in itertools.groupby(items, key=lambda item: item.recording):
+        members = list(group)
+        try:
+            made += work(members)
+        except CalibrationError as error:
+            skipped += [(item.key, f"no visible road for {recording}: {error}") for item in members]
+    if skipped and not made:
+        raise CalibrationError(f"{len(skipped)} images cannot be placed; the first, {skipped[0][0]}: {skipped[0][1]}")
+    return made, skipped
 
 
 def _strips_of_recording(frames: list[Frame]) -> list[Frame]:

@@ -184,14 +184,16 @@ class Section:
         section_id: «080BDF0070:0-100».
         recording: the recording it belongs to.
         from_m, to_m: chainage; None where no chainage is known and the section is one image.
-        outline_xy: (N, 2) polygon in output coordinates.
-        covered_m, missing_m: length of road measured, and length not (no frame, or skipped).
-        area_m2: measured road area.
+        outline_xy: (N, 2) polygon in output coordinates; (0, 2) where no frame reaches into the section.
+        covered_m, missing_m: length of road measured, and length not (no frame, or skipped); None for a georeferenced
+            raster, which has no direction of travel.
+        area_m2: measured road area; of a raster its whole rectangle, pixels without data included.
         crack_count: cracks with their middle in the section.
         crack_length_m: length of crack inside the section (a crack that crosses the boundary is shared out).
         crack_area_m2: integral of width along those lines.
         mean_width_mm, max_width_mm: of those lines, weighted by length; None without cracks.
-        longitudinal_m, transverse_m, other_m: length within 20 degrees of along, of across, and neither.
+        longitudinal_m, transverse_m, other_m: length within 20 degrees of along, of across, and neither; None for a
+            georeferenced raster.
     """
 
     section_id: str
@@ -199,17 +201,17 @@ class Section:
     from_m: float | None
     to_m: float | None
     outline_xy: FloatArray
-    covered_m: float
-    missing_m: float
+    covered_m: float | None
+    missing_m: float | None
     area_m2: float
     crack_count: int
     crack_length_m: float
     crack_area_m2: float
     mean_width_mm: float | None
     max_width_mm: float | None
-    longitudinal_m: float
-    transverse_m: float
-    other_m: float
+    longitudinal_m: float | None
+    transverse_m: float | None
+    other_m: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +231,10 @@ class SurveyResult:
     cracks: tuple[RoadCrack, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def of_rasters(self) -> bool:
+        """Whether the frames are georeferenced rasters: on a map, with a scale, but with no direction of travel."""
+        frames = (outcome.frame for outcome in self.outcomes)
+        unordered = any(frame.ground is not None and frame.chainage_m is None for frame in frames)
+        return self.output.kind is CoordinateKind.MAP and unordered

@@ -165,7 +165,7 @@ def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettin
     cracks = merge_cracks(
         [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows], settings=settings.merge
     )
-    sections = make_sections(outcomes, cracks, length_m=settings.section_length_m)
+    sections = make_sections(outcomes, cracks, length_m=settings.section_length_m, output=survey.output)
     return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes)
 
 

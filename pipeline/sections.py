@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from crackmap.calibration.errors import require
 from crackmap.pipeline.footprint import area, footprint, near_and_far_edge, visible_polygon_m
 from crackmap.pipeline.polyline import places_with_crossings, read_at, segment_lengths
-from crackmap.pipeline.records import Frame, FrameOutcome, RoadCrack, Section
+from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, RoadCrack, Section
 from crackmap.stages.records import FloatArray
 
 __all__ = ["footprint", "make_sections"]
@@ -24,6 +24,9 @@ AXIS_TOLERANCE_DEG = 20.0
 
 TOUCH_M = 1e-6
 """A strip reaches into a section from this length on; below is rounding."""
+
+LONGEST_HOLE = 10_000
+"""A hole of more sections than this is one row: no survey has it, but one wrong chainage would make millions."""
 
 MEASURED = ("ok", "no_crack")
 
@@ -63,17 +66,22 @@ def make_sections(
     *,
     length_m: float = 100.0,
     width_m: float | None = None,
+    output: OutputFrame | None = None,
 ) -> tuple[Section, ...]:
     """Sections of all recordings, in order of recording and chainage.
 
-    Frames with a chainage share sections between multiples of `length_m`, as many as their strips touch; a frame
-    without one is a section of its own. Frames without a ground scale have no section: nothing there is in metres.
+    Frames with a chainage share sections between multiples of `length_m`, every one from the first to the last frame
+    of their recording: covered and missing lengths add up to that extent. A section that no frame reaches into has no
+    outline. A frame without chainage is a section of its own. Frames without a ground scale have no section: nothing
+    there is in metres.
 
     Args:
         outcomes: every frame of the survey, also the skipped ones, which count as missing.
         cracks: of the same survey, joined. A line that crosses a boundary is cut there, at a new vertex.
         length_m: section length along the road.
         width_m: width of road that counts; by default the area of the frames' footprints decides.
+        output: what the coordinates of the survey mean. A frame without chainage on a map is a georeferenced raster,
+            which has no direction of travel: no lengths along the road and no classes by direction are given.
     """
     require(length_m > 0, "length_m", "metres above 0", length_m)
     require(width_m is None or width_m > 0, "width_m", "metres above 0, or None", width_m)
@@ -84,13 +92,14 @@ def make_sections(
             by_road[outcome.frame.recording].append(outcome)
         elif outcome.frame.ground is not None:
             alone[outcome.frame.recording].append(outcome)
+    directed = output is None or output.kind is not CoordinateKind.MAP
     tallies = _tally_by_chainage(cracks, length_m)
     own = _tally_by_frame(cracks)
     sections: list[Section] = []
     for recording in sorted({*by_road, *alone}):
         if any(outcome.frame.ground is not None for outcome in by_road[recording]):
             sections += _road_sections(recording, by_road[recording], tallies, length_m, width_m)
-        sections += [_frame_section(outcome, own.get(outcome.frame.key, _Tally())) for outcome in alone[recording]]
+        sections += [_frame_section(o, own.get(o.frame.key, _Tally()), directed=directed) for o in alone[recording]]
     return tuple(sections)
 
 
@@ -108,16 +117,28 @@ def _road_sections(
         for index in _section_numbers(strip.chainage, length_m):
             touched[index].append(strip)
     sections = []
-    for index in sorted(touched):
-        bounds = (index * length_m, (index + 1) * length_m)
-        measured = [(strip, _overlap(part, bounds)) for strip in touched[index] for part in strip.new]
+    for first, end in _rows(touched):
+        bounds = (first * length_m, end * length_m)
+        inside = touched.get(first, [])
+        measured = [(strip, _overlap(part, bounds)) for strip in inside for part in strip.new]
         covered = sum(length for _, length in measured)
         sections.append(_section(
-            f"{recording}:{bounds[0]:.12g}-{bounds[1]:.12g}", recording, bounds, _outline(touched[index], bounds),
+            f"{recording}:{bounds[0]:.12g}-{bounds[1]:.12g}", recording, bounds, _outline(inside, bounds),
             covered, max(0.0, _overlap(extent, bounds) - covered),
-            sum(strip.width_m * length for strip, length in measured), tallies.get((recording, index), _Tally()),
+            sum(strip.width_m * length for strip, length in measured), tallies.get((recording, first), _Tally()),
         ))  # fmt: skip
     return sections
+
+
+def _rows(touched: Mapping[int, object]) -> list[tuple[int, int]]:
+    """(number, one past the last number) of sections: those touched and those in the holes between them."""
+    numbers = sorted(touched)
+    rows = []
+    for number, following in zip(numbers, [*numbers[1:], numbers[-1] + 1], strict=True):
+        rows.append((number, number + 1))
+        hole = range(number + 1, following)
+        rows += [(hole.start, hole.stop)] if len(hole) > LONGEST_HOLE else [(empty, empty + 1) for empty in hole]
+    return rows
 
 
 def _strips(outcomes: Sequence[FrameOutcome], width_m: float | None) -> list[_Strip]:
@@ -220,13 +241,14 @@ def _class_of(crack: RoadCrack) -> str:
     return "transverse" if from_axis >= 90.0 - AXIS_TOLERANCE_DEG else "other"
 
 
-def _frame_section(outcome: FrameOutcome, tally: _Tally) -> Section:
+def _frame_section(outcome: FrameOutcome, tally: _Tally, *, directed: bool) -> Section:
     polygon = visible_polygon_m(outcome.frame)
     low, high = _seen_y_m(polygon) if len(polygon) else (0.0, 0.0)
     measured = outcome.status in MEASURED
+    covered, missing = (high - low, 0.0) if measured else (0.0, high - low)
     return _section(
         outcome.frame.key, outcome.frame.recording, None, footprint(outcome.frame),
-        high - low if measured else 0.0, 0.0 if measured else high - low,
+        covered if directed else None, missing if directed else None,
         area(polygon) if measured and len(polygon) else 0.0, tally,
     )  # fmt: skip
 
@@ -236,11 +258,12 @@ def _section(
     recording: str,
     bounds: Interval | None,
     outline_xy: FloatArray,
-    covered_m: float,
-    missing_m: float,
+    covered_m: float | None,
+    missing_m: float | None,
     area_m2: float,
     tally: _Tally,
 ) -> Section:
+    directed = covered_m is not None
     return Section(
         section_id=section_id,
         recording=recording,
@@ -255,9 +278,9 @@ def _section(
         crack_area_m2=tally.area_m2,
         mean_width_mm=tally.area_m2 / tally.length_m * 1e3 if tally.length_m > 0 else None,
         max_width_mm=tally.max_width_mm if tally.length_m > 0 else None,
-        longitudinal_m=tally.by_class_m["longitudinal"],
-        transverse_m=tally.by_class_m["transverse"],
-        other_m=tally.by_class_m["other"],
+        longitudinal_m=tally.by_class_m["longitudinal"] if directed else None,
+        transverse_m=tally.by_class_m["transverse"] if directed else None,
+        other_m=tally.by_class_m["other"] if directed else None,
     )
 
 

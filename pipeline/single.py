@@ -45,7 +45,13 @@ def image_paths(paths: Sequence[Path]) -> list[Path]:
 def detect_images(
     paths: Sequence[Path], *, settings: DetectSettings, weights: Path | None, device: str, out: Path | None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Regions of each image as plain values, and the reasons why images were skipped."""
+    """Regions of each image as plain values, and the reasons why images were skipped.
+
+    Raises:
+        InputError: two pictures to be written to `out` would have the same name.
+    """
+    if out is not None:
+        _refuse_same_names(paths)
     detector = Detector.load(weights_of("detect", weights), device)
     margin_px = SegmentSettings().margin_px
     reports, failed = [], []
@@ -69,7 +75,12 @@ def detect_images(
 
 
 def segment_images(paths: Sequence[Path], stages: Stages, *, out: Path, failed: list[str]) -> Iterator[str]:
-    """Writes a mask per image and yields a line about each; reasons for skipped images are added to `failed`."""
+    """Writes a mask per image and yields a line about each; reasons for skipped images are added to `failed`.
+
+    Raises:
+        InputError: two masks would have the same name.
+    """
+    _refuse_same_names(paths)
     for path in paths:
         try:
             source = ArraySource(open_image(path).read_all())
@@ -89,7 +100,13 @@ def measure_images(
     gsd_mm: float | tuple[float, float] | None,
     out: Path | None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Cracks of each image as plain values; without `stages` the images are masks, white = crack."""
+    """Cracks of each image as plain values; without `stages` the images are masks, white = crack.
+
+    Raises:
+        InputError: two pictures to be written to `out` would have the same name.
+    """
+    if out is not None:
+        _refuse_same_names(paths)
     reports, failed = [], []
     for path in paths:
         try:
@@ -140,6 +157,19 @@ def measure_table(reports: Sequence[dict[str, Any]]) -> str:
             border = "   leaves the image" if crack["touches_border"] else ""
             lines.append(f"  {number:3d}  {size}   {crack['orientation_deg']:5.1f} deg{border}")
     return "\n".join(lines)
+
+
+def _refuse_same_names(paths: Sequence[Path]) -> None:
+    """Outputs carry the image's name without folder and suffix: two of the same name would overwrite each other."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        # Some file systems take names that differ by case only for the same.
+        other = seen.setdefault(path.stem.casefold(), path)
+        if other.resolve() != path.resolve():
+            raise InputError(
+                f"{other} and {path}: their outputs would have the same name and overwrite each other; "
+                "give them in two calls, each with its own --out (one call per folder)"
+            )
 
 
 def _write(path: Path, content: bytes) -> None:

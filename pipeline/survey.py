@@ -85,6 +85,9 @@ def read_survey(
     config = load_survey_config(root, survey)
     listing = list_entries(source, config.frames, config.position)
     entries, skipped = listing.entries, listing.skipped
+    if config.position.source not in BY_CHAINAGE:
+        # The chainage in the names has put them in order; it is not where they lie.
+        entries = [replace(entry, chainage_m=None) for entry in entries]
     notes = [_preset_hint(entries)] if config == SurveyConfig() and not single else []
     if config.position.source == "none" and any(entry.header.georeference for entry in entries):
         layout = place_rasters(entries, config.limits)

@@ -29,6 +29,9 @@ MOST_LINES = 4000
 
 MOST_RECORDINGS = 12
 
+MOST_BOUNDS = 200
+"""Section boundaries drawn in a row: closer together they would hide the cracks, and none is drawn."""
+
 MOST_PLATES = 24
 """Frames drawn by themselves where no chainage is known."""
 
@@ -149,15 +152,19 @@ def width_histogram(cracks: Sequence[RoadCrack], *, metric: bool) -> tuple[Bar, 
     return _bars(bars)
 
 
-def orientation_histogram(cracks: Sequence[RoadCrack]) -> tuple[Bar, ...]:
-    """Crack length by direction of the segments' whole lines, in steps of 10 degrees."""
+def orientation_histogram(cracks: Sequence[RoadCrack], *, directed: bool = True) -> tuple[Bar, ...]:
+    """Crack length by direction of the segments' whole lines, in steps of 10 degrees.
+
+    The angle counts from the direction of travel, or from grid north where there is none (`directed` False).
+    """
     sums = np.zeros(18)
     for crack in cracks:
         # Bars are centred on 0, 10, ... 170, so that «along» and «across» have a bar of their own.
         sums[round(crack.orientation_deg / 10) % 18] += crack.length_px if crack.length_m is None else crack.length_m
     if not sums.sum() > 0:
         return ()
-    named = {0: "0° along", 3: "30°", 6: "60°", 9: "90° across", 12: "120°", 15: "150°"}
+    ahead, aside = ("along", "across") if directed else ("north", "east")
+    named = {0: f"0° {ahead}", 3: "30°", 6: "60°", 9: f"90° {aside}", 12: "120°", 15: "150°"}
     return _bars([(float(value), 2, named.get(n, ""), f"{n * 10}° ± 5°") for n, value in enumerate(sums)])
 
 
@@ -194,12 +201,13 @@ def _strip(
     for number in range(math.floor(start / row_m), math.ceil(end / row_m)):
         low, high = number * row_m, (number + 1) * row_m
         spans = _joined([(max(a, low), min(b, high)) for a, b in measured if a < high and b > low])
+        inside = [(a, b) for a, b in bounds if a is not None and b is not None and a < high and b > low]
         if spans:
             rows.append(StripRow(
                 low, high,
                 tuple(_span(a, b, low, row_m) for a, b in spans),
-                tuple(_span(max(a, low), min(b, high), low, row_m, f"{a:g}") for a, b in bounds
-                      if a is not None and b is not None and a < high and b > low),
+                tuple(_span(max(a, low), min(b, high), low, row_m, f"{a:g}") for a, b in inside)
+                if len(inside) <= MOST_BOUNDS else (),
                 tuple(_road_line(crack, low, row_m, half_width, classes) for crack in sorted(
                     cracks, key=lambda crack: crack.crack_id) if _reaches(crack, low, high)),
             ))  # fmt: skip

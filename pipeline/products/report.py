@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,11 +15,12 @@ import jinja2
 import numpy as np
 
 from crackmap.pipeline.products import charts
+from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes
-from crackmap.pipeline.products.rows import mean_width, printable
+from crackmap.pipeline.products.rows import mean_width, per_metre, printable
 from crackmap.pipeline.products.styles import width_classes
 from crackmap.pipeline.products.vectors import meaning
-from crackmap.pipeline.records import Section, SurveyResult
+from crackmap.pipeline.records import SurveyResult
 
 MOST_SECTIONS = 1000
 """Rows of the section table; sections.csv has them all."""
@@ -35,7 +36,10 @@ THIN_SPACE = "\u202f"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The numbers at the head of the report; metric ones are None where nothing says how large a pixel is."""
+    """The numbers at the head of the report.
+
+    Metric ones are None where nothing says how large a pixel is, lengths along and across the road for rasters.
+    """
 
     ok: int
     no_crack: int
@@ -44,15 +48,15 @@ class Summary:
     cracks: int
     length_m: float | None
     length_px: float
-    covered_m: float
-    missing_m: float
+    covered_m: float | None
+    missing_m: float | None
     area_m2: float
     mean_width_mm: float | None
     mean_width_px: float | None
     pixel_mm: float | None
-    longitudinal_m: float
-    transverse_m: float
-    other_m: float
+    longitudinal_m: float | None
+    transverse_m: float | None
+    other_m: float | None
 
     @property
     def frames(self) -> int:
@@ -80,19 +84,23 @@ def write_report(
     environment.filters["num"] = number
     template = files("crackmap.pipeline.products").joinpath("report.html.j2").read_text("utf-8")
     metric = result.output.unit == "m"
+    densities = [per_metre(section) for section in result.sections]
     html = environment.from_string(template).render(
         result=result,
         summary=summarise(result),
         metric=metric,
+        rasters=result.of_rasters,
+        notes=all_notes(result),
         meaning=meaning(result.output),
         classes=[item.label("mm" if metric else "px") for item in width_classes(metric=metric)],
         strips=charts.strips(result),
         plates=charts.plates(result),
         charts=charts,
         width_bars=charts.width_histogram(result.cracks, metric=metric),
-        orientation_bars=charts.orientation_histogram(result.cracks),
+        orientation_bars=charts.orientation_histogram(result.cracks, directed=not result.of_rasters),
         sections=result.sections[:MOST_SECTIONS],
-        section_bars=_bar_shares(result.sections),
+        densities=densities,
+        section_bars=_bar_shares(densities),
         skipped=[outcome for outcome in result.outcomes if outcome.status == "skipped"],
         most_skipped=MOST_SKIPPED,
         pictures=[(key, _data_uri(content)) for key, content in (pictures or {}).items()],
@@ -122,15 +130,15 @@ def summarise(result: SurveyResult) -> Summary:
         cracks=len(cracks),
         length_m=sum(lengths_m) if result.output.unit == "m" else None,
         length_px=sum(crack.length_px for crack in cracks),
-        covered_m=sum(section.covered_m for section in sections),
-        missing_m=sum(section.missing_m for section in sections),
+        covered_m=_total(section.covered_m for section in sections),
+        missing_m=_total(section.missing_m for section in sections),
         area_m2=sum(section.area_m2 for section in sections),
         mean_width_mm=mean([mean_width(c.line_xy, c.width_mm) for c in cracks], [c.length_m or 0.0 for c in cracks]),
         mean_width_px=mean([mean_width(c.line_xy, c.width_px) for c in cracks], [c.length_px for c in cracks]),
         pixel_mm=float(np.median(pixels)) if pixels else None,
-        longitudinal_m=sum(section.longitudinal_m for section in sections),
-        transverse_m=sum(section.transverse_m for section in sections),
-        other_m=sum(section.other_m for section in sections),
+        longitudinal_m=_total(section.longitudinal_m for section in sections),
+        transverse_m=_total(section.transverse_m for section in sections),
+        other_m=_total(section.other_m for section in sections),
     )
 
 
@@ -139,9 +147,16 @@ def number(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:,.{digits}f}".replace(",", THIN_SPACE)
 
 
-def _bar_shares(sections: tuple[Section, ...]) -> list[float]:
+def _total(values: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None where there are values and none is known."""
+    items = list(values)
+    known = [value for value in items if value is not None]
+    return sum(known) if known or not items else None
+
+
+def _bar_shares(densities: list[float | None]) -> list[float]:
     """Crack length per metre of road of each section, as a share of the greatest."""
-    values = [section.crack_length_m / section.covered_m if section.covered_m > 0 else 0.0 for section in sections]
+    values = [density or 0.0 for density in densities]
     greatest = max(values, default=0.0)
     return [value / greatest if greatest > 0 else 0.0 for value in values]
 

@@ -76,8 +76,9 @@ def _orientation(crack: RoadCrack) -> float:
     return round(crack.orientation_deg, 1) % 180.0
 
 
-def _per_metre(section: Section) -> float | None:
-    return section.crack_length_m / section.covered_m if section.covered_m > 0 else None
+def per_metre(section: Section) -> float | None:
+    """Crack length per metre of measured road; None without measured road or without a direction of travel."""
+    return section.crack_length_m / section.covered_m if section.covered_m else None
 
 
 def _share_percent(section: Section) -> float | None:
@@ -118,7 +119,7 @@ SECTION_FIELDS: tuple[Field[Section], ...] = (
     Field("area_m2", "real", lambda s: _rounded(s.area_m2, 3)),
     Field("crack_count", "int", lambda s: s.crack_count),
     Field("crack_length_m", "real", lambda s: _rounded(s.crack_length_m, 3)),
-    Field("crack_m_per_m", "real", lambda s: _rounded(_per_metre(s), 4)),
+    Field("crack_m_per_m", "real", lambda s: _rounded(per_metre(s), 4)),
     Field("crack_area_m2", "real", lambda s: _rounded(s.crack_area_m2, 5)),
     Field("crack_area_pct", "real", lambda s: _rounded(_share_percent(s), 4)),
     Field("mean_w_mm", "real", lambda s: _rounded(s.mean_width_mm, 2)),

@@ -47,8 +47,11 @@ def class_of(width: float, classes: tuple[WidthClass, ...]) -> int:
     return next(number for number, item in enumerate(classes) if item.below is None or width < item.below)
 
 
-def layer_styles(output: OutputFrame) -> dict[str, str]:
-    """QML by layer name: cracks by mean width, sections by crack length per metre, frames by status."""
+def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str]:
+    """QML by layer name: cracks by mean width, sections by crack length per metre, frames by status.
+
+    Where there is no direction of travel (`directed` False), sections go by the share of their area that is crack.
+    """
     metric = output.unit == "m"
     unit, attribute = ("mm", "mean_w_mm") if metric else ("px", "mean_w_px")
     cracks = [
@@ -57,15 +60,16 @@ def layer_styles(output: OutputFrame) -> dict[str, str]:
     ]
     bounds = (0.0, 0.1, 0.5, 1.0, 2.0, 1e9)
     shades = ("#f3efe6", "#f6d9a8", "#f0a868", "#d9605a", "#8f2d56")
+    density, meaning = ("crack_m_per_m", "m of crack per m") if directed else ("crack_area_pct", "% of area")
     sections = [
-        (low, high, f"{low:g} to {high:g} m of crack per m" if high < 1e9 else f"over {low:g} m of crack per m",
+        (low, high, f"{low:g} to {high:g} {meaning}" if high < 1e9 else f"over {low:g} {meaning}",
          _fill(colour, "#5b6470", 90))
         for low, high, colour in zip(bounds[:-1], bounds[1:], shades, strict=True)
     ]  # fmt: skip
     frames = [(name, name, _fill(colour, colour, 40)) for name, colour in STATUS_COLOURS.items()]
     return {
         "cracks": _graduated(attribute, cracks, "line"),
-        "sections": _graduated("crack_m_per_m", sections, "fill"),
+        "sections": _graduated(density, sections, "fill"),
         "frames": _categorised("status", frames),
     }
 

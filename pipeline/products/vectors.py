@@ -14,6 +14,7 @@ import pyogrio
 import shapely
 from pyproj import CRS
 
+from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publishing
 from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, SECTION_FIELDS, printable, table
 from crackmap.pipeline.products.styles import layer_styles
@@ -66,7 +67,7 @@ def write_geopackage(path: Path, result: SurveyResult) -> None:
             layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
             pyogrio.write_dataframe(layer, temporary, layer=name, driver="GPKG", geometry_type="Polygon")
         pyogrio.write_dataframe(_info(result), temporary, layer="crackmap_info", driver="GPKG")
-        pyogrio.write_dataframe(_style_table(result.output), temporary, layer="layer_styles", driver="GPKG", FID="id")
+        pyogrio.write_dataframe(_style_table(result), temporary, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def write_geoparquet(path: Path, result: SurveyResult) -> None:
@@ -102,14 +103,14 @@ def _info(result: SurveyResult) -> pd.DataFrame:
         "coordinates_mean": meaning(result.output),
         "unit": result.output.unit,
         "crs_wkt": result.output.crs_wkt,
-        "notes": json.dumps([printable(note) for note in result.notes], ensure_ascii=False),
+        "notes": json.dumps([printable(note) for note in all_notes(result)], ensure_ascii=False),
     }
     return pd.DataFrame({"name": list(rows), "value": list(rows.values())})
 
 
-def _style_table(output: OutputFrame) -> pd.DataFrame:
+def _style_table(result: SurveyResult) -> pd.DataFrame:
     """The table in which QGIS looks for the default style of a layer; column names are QGIS's."""
-    styles = layer_styles(output)
+    styles = layer_styles(result.output, directed=not result.of_rasters)
     count = len(styles)
     return pd.DataFrame({
         "f_table_catalog": [""] * count,

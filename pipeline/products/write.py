@@ -11,6 +11,7 @@ from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.pipeline.products.geojson import write_geojson
+from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays
 from crackmap.pipeline.products.report import write_report
 from crackmap.pipeline.products.tables import write_cracks_csv, write_sections_csv, write_skipped_csv
@@ -89,7 +90,7 @@ def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]
             "cracks": len(result.cracks),
             "sections": len(result.sections),
         },
-        "notes": list(result.notes),
+        "notes": list(all_notes(result)),
         "products": _inventory(out, result),
     }
     text = json.dumps(content, indent=2, sort_keys=True, default=str) + "\n"

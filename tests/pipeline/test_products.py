@@ -9,6 +9,7 @@ import os
 import re
 import sqlite3
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from crackmap.pipeline.merge import MergeSettings, merge_cracks
 from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.geojson import cut_at_antimeridian
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
+from crackmap.pipeline.products.notes import OVERLAP_NOTE, RASTER_NOTE, all_notes
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publish_bytes
 from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, SurveyResult
 from crackmap.pipeline.sections import footprint, make_sections
@@ -216,6 +218,72 @@ def test_a_sheet_in_pixels_has_no_metres_anywhere(tmp_path):
     assert table.length_m.isna().all() and table.mean_w_mm.isna().all() and (table.length_px > 0).all()
     html = (tmp_path / "report.html").read_text("utf-8")
     assert "unit is pixels" in html and "Frame by frame" in html
+
+
+def rasters(*origins, azimuth=0.0, skip=()) -> SurveyResult:
+    """Georeferenced rasters of 3.6 m by 6 m, each with a crack, at these map coordinates."""
+    rng = np.random.default_rng(4)
+    ground = GroundPlane.from_gsd(gsd_mm=4.0, size_wh_px=(900, 1500))
+    frames = [Frame(f"{i}.tif", Path(f"{i}.tif"), (900, 1500), "R", Placement(origin, azimuth), None, ground)
+              for i, origin in enumerate(origins)]  # fmt: skip
+    per_frame = [(frame, (drawn_crack(frame, rng),)) for frame in frames]
+    cracks = merge_cracks(per_frame, settings=MergeSettings())
+    outcomes = [FrameOutcome(f, "skipped" if i in skip else "ok", "", footprint(f)) for i, f in enumerate(frames)]
+    return SurveyResult(MAP, tuple(outcomes), cracks, make_sections(outcomes, cracks, output=MAP))
+
+
+def test_rasters_have_no_direction_of_travel_in_any_product(tmp_path):
+    result = rasters((5e5, 6.7e6), (5e5 + 10, 6.7e6))
+    write_products(result, tmp_path, run_info=INFO)
+    nowhere = ["covered_m", "missing_m", "crack_m_per_m", "longitudinal_m", "transverse_m", "other_m"]
+    rows = rows_of(tmp_path / "sections.csv")
+    assert len(rows) == 2 and all(row[name] == "" for row in rows for name in nowhere)
+    assert all(float(row["area_m2"]) == pytest.approx(21.6) and float(row["crack_length_m"]) > 0 for row in rows)
+    table = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="sections")
+    assert table[nowhere].isna().all(axis=None) and (table.dtypes[nowhere] == np.float64).all()
+    styles = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="layer_styles").set_index("f_table_name")
+    assert 'attr="crack_area_pct"' in styles.styleQML["sections"]
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert "azimuth from grid north" in html and "pixels without data included" in html and "0° north" in html
+    for absent in ("travel, clockwise", "of road measured", "Within 20°", "Missing", "0° along", OVERLAP_NOTE):
+        assert absent not in html
+    notes = json.loads((tmp_path / "run.json").read_text("utf-8"))["notes"]
+    assert notes == [RASTER_NOTE]
+    assert pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="crackmap_info").value.str.contains("azimuth").any()
+
+
+@pytest.mark.parametrize(
+    ("second", "azimuth", "skip", "overlap"),
+    [
+        ((3.5, 0.0), 0.0, (), True),
+        ((3.6, 0.0), 0.0, (), False),
+        ((3.6 - 1e-6, 6.0 - 1e-6), 0.0, (), False),
+        ((0.0, 5.0), 30.0, (), True),
+        ((0.0, 5.0), 30.0, (1,), False),
+    ],
+)
+def test_rasters_that_share_ground_are_said_to_overlap(second, azimuth, skip, overlap):
+    result = rasters((5e5, 6.7e6), (5e5 + second[0], 6.7e6 + second[1]), azimuth=azimuth, skip=skip)
+    assert (OVERLAP_NOTE in all_notes(result)) == overlap
+
+
+def test_a_survey_on_a_track_carries_only_its_own_notes():
+    result = survey(MAP, frames=3)
+    assert not result.of_rasters and all_notes(result) == result.notes
+
+
+def test_a_section_nobody_saw_is_a_row_without_geometry(tmp_path):
+    result = survey(ROAD, frames=4)
+    far = replace(result.outcomes[0].frame, key="far.jpg", chainage_m=1000.0, placement=Placement((0.0, 1000.0)))
+    outcomes = (*result.outcomes, FrameOutcome(far, "no_crack", "", footprint(far)))
+    sections = make_sections(outcomes, result.cracks)
+    write_products(replace(result, outcomes=outcomes, sections=sections), tmp_path, run_info=INFO)
+    table = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="sections")
+    assert table.geometry.isna().tolist() == [False, *[True] * 9, False]
+    rows = rows_of(tmp_path / "sections.csv")
+    assert [float(row["missing_m"]) for row in rows[1:10]] == [100.0] * 9
+    assert {(row["crack_m_per_m"], row["crack_area_pct"]) for row in rows[1:10]} == {("", "")}
+    assert 'class="warn">100.0<' in (tmp_path / "report.html").read_text("utf-8")
 
 
 class _Collector(HTMLParser):

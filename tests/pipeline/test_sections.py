@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import shapely
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.pipeline.footprint import area, visible_polygon_m
-from crackmap.pipeline.records import Frame, FrameOutcome, Placement, RoadCrack
-from crackmap.pipeline.sections import footprint, make_sections
+from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, RoadCrack
+from crackmap.pipeline.sections import LONGEST_HOLE, footprint, make_sections
 
 SIZE = (1000, 3000)
 DOWNWARD = GroundPlane.from_gsd(gsd_mm=2.0, size_wh_px=SIZE)
@@ -105,6 +106,37 @@ def test_skipped_frames_and_holes_are_missing_road():
     assert first.area_m2 == pytest.approx(168.0)
 
 
+def test_sections_that_no_frame_reaches_into_are_missing_road():
+    near, far = tiled(10), [outcome(frame_at(430.0 + 5.0 * i)) for i in range(4)]
+    sections = make_sections([*near, *far], [crack([(0, 440), (0, 441)])])
+    assert [s.section_id for s in sections] == ["R:0-100", "R:100-200", "R:200-300", "R:300-400", "R:400-500"]
+    assert [s.covered_m for s in sections] == pytest.approx([50.0, 0.0, 0.0, 0.0, 20.0])
+    assert [s.missing_m for s in sections] == pytest.approx([49.0, 100.0, 100.0, 100.0, 31.0])
+    assert [len(s.outline_xy) > 0 for s in sections] == [True, False, False, False, True]
+    assert [(s.area_m2, s.crack_length_m, s.mean_width_mm) for s in sections[1:4]] == [(0.0, 0.0, None)] * 3
+    assert sections[4].crack_length_m == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("length_m", [7.0, 33.3, 100.0, 1000.0])
+def test_covered_and_missing_add_up_to_the_extent_of_a_recording(length_m):
+    rng = np.random.default_rng(5)
+    chainages = np.sort(rng.uniform(-500, 4000, 60))
+    outcomes = [outcome(frame_at(c), rng.choice(["ok", "no_crack", "skipped"])) for c in chainages]
+    sections = make_sections(outcomes, [], length_m=length_m)
+    extent = chainages[-1] + 6.0 - (chainages[0] + 1.0)
+    assert sum(s.covered_m + s.missing_m for s in sections) == pytest.approx(extent)
+    assert all(b.from_m == a.to_m for a, b in pairwise(sections))
+
+
+def test_a_hole_no_survey_can_have_is_one_row_and_still_counted():
+    longest = 100.0 * LONGEST_HOLE
+    for chainage, rows in ((100.0 + longest, LONGEST_HOLE + 2), (200.0 + longest, 3), (1e9, 3)):
+        sections = make_sections([outcome(frame_at(0.0)), outcome(frame_at(chainage))], [])
+        assert len(sections) == rows
+        assert sum(s.covered_m for s in sections) == pytest.approx(10.0)
+        assert sum(s.covered_m + s.missing_m for s in sections) == pytest.approx(chainage + 5.0)
+
+
 def test_strips_that_overlap_are_counted_once():
     whole = [outcome(frame_at(c, strip=None)) for c in (0.0, 2.0, 4.0)]
     (section,) = make_sections(whole, [])
@@ -132,6 +164,20 @@ def test_frames_without_chainage_are_sections_of_their_own():
     assert (b.section_id, b.crack_count, b.crack_length_m) == ("1.png", 1, pytest.approx(1.0))
     (skipped,) = make_sections([outcome(frames[0], "skipped")], [])
     assert (skipped.covered_m, skipped.missing_m, skipped.area_m2) == pytest.approx((0.0, 6.0, 0.0))
+
+
+def test_a_raster_on_a_map_has_no_lengths_along_the_road():
+    frame = frame_at(None, strip=None, key="1.tif")
+    lone = crack([(0, 1), (0, 2)], chainage=False, keys=("1.tif",))
+    for status, area_m2 in (("ok", 12.0), ("skipped", 0.0)):
+        (section,) = make_sections([outcome(frame, status)], [lone], output=OutputFrame(CoordinateKind.MAP, "WKT"))
+        assert (section.covered_m, section.missing_m) == (None, None)
+        assert (section.longitudinal_m, section.transverse_m, section.other_m) == (None, None, None)
+        assert (section.area_m2, section.crack_length_m) == pytest.approx((area_m2, 1.0))
+    (sheet,) = make_sections([outcome(frame)], [lone], output=OutputFrame(CoordinateKind.SHEET, "WKT"))
+    assert (sheet.covered_m, sheet.longitudinal_m) == pytest.approx((6.0, 1.0))
+    (road,) = make_sections(tiled(4), [], output=OutputFrame(CoordinateKind.MAP, "WKT"))
+    assert road.covered_m == pytest.approx(20.0)
 
 
 def test_without_a_ground_scale_there_are_no_sections():

@@ -139,9 +139,10 @@ def test_sheet_in_pixels_has_images_one_above_the_other(tmp_path):
     survey = read_survey(tmp_path)
     assert (survey.output.kind, survey.output.unit) == (CoordinateKind.SHEET, "px")
     top, bottom = (corners_out(frame) for frame in survey.frames)
-    assert bottom.min(axis=0).tolist() == [0.0, 0.0]
-    assert bottom.max(axis=0).tolist() == [30.0, 20.0]
-    assert top.min(axis=0).tolist() == [0.0, 22.0]
+    assert top.min(axis=0).tolist() == [0.0, -40.0]
+    assert top.max(axis=0).tolist() == [60.0, 0.0]
+    assert bottom.min(axis=0).tolist() == [0.0, -64.0]
+    assert bottom.max(axis=0).tolist() == [30.0, -44.0]
     assert any("no ground scale" in note and "--gsd" in note for note in survey.notes)
     assert any("no position known" in note for note in survey.notes)
 
@@ -152,8 +153,8 @@ def test_sheet_with_a_scale_is_in_metres(tmp_path):
     survey = read_survey(tmp_path, gsd_mm=(10.0, 20.0))
     assert (survey.output.kind, survey.output.unit) == (CoordinateKind.SHEET, "m")
     top, bottom = (corners_out(frame) for frame in survey.frames)
-    assert np.allclose([bottom.min(axis=0), bottom.max(axis=0)], [[0.0, 0.0], [0.6, 0.8]])
-    assert np.allclose(top.min(axis=0), [0.0, 0.88])
+    assert np.allclose([top.min(axis=0), top.max(axis=0)], [[0.0, -0.8], [0.6, 0.0]])
+    assert np.allclose([bottom.min(axis=0), bottom.max(axis=0)], [[0.0, -1.68], [0.6, -0.88]])
     assert survey.source["gsd_mm"] == [10.0, 20.0]
     assert all(frame.owns_y_m is None for frame in survey.frames)
 
