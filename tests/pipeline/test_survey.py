@@ -1,6 +1,8 @@
 """Survey folders: which frames are found, in which order, where they lie, what each owns."""
 
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from rasterio.transform import Affine, from_origin
 
 from crackmap.calibration.errors import CalibrationError, InputError
 from crackmap.calibration.plane import GroundLimits, GroundPlane
+from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.listing import natural_key
 from crackmap.pipeline.placing import visible_y_m
 from crackmap.pipeline.records import CoordinateKind, Frame, Placement
@@ -33,6 +36,9 @@ pattern = '(?P<recording>[a-z]+)_(?P<chainage_m>[0-9]+)\\.jpg$'
 [position]
 source = "chainage"
 """
+COUNTER = CHAINAGE.replace("(?P<chainage_m>", "(?P<sequence>[0-9]+)_(?P<chainage_m>").replace(
+    'source = "chainage"', 'source = "counter"\nstep_m = 5.0'
+)
 
 
 def image(path: Path, size=(64, 48)) -> Path:
@@ -92,6 +98,29 @@ def test_products_of_an_earlier_run_inside_the_folder_are_no_frames(tmp_path):
     image(tmp_path / "out" / "masks" / "a.jpg")
     (tmp_path / "out" / "journal.sqlite").touch()
     assert keys(read_survey(tmp_path)) == ["a.jpg"]
+
+
+def test_products_of_an_earlier_run_in_the_folder_itself_are_no_frames(tmp_path):
+    for name in ("a.jpg", "masks/a.png", "strips/a.png", "day/masks/b.jpg"):
+        image(tmp_path / name)
+    assert set(keys(read_survey(tmp_path))) == {"a.jpg", "day/masks/b.jpg", "masks/a.png", "strips/a.png"}
+    (tmp_path / "journal.sqlite").touch()
+    assert set(keys(read_survey(tmp_path))) == {"a.jpg", "day/masks/b.jpg"}
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    image(tmp_path / "a.jpg")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match=r"closed: this folder cannot be read \(Permission denied\).*or move it out"):
+        read_survey(tmp_path)
 
 
 def test_include_and_exclude_choose_by_name_or_path(tmp_path):
@@ -196,12 +225,85 @@ def test_recordings_are_kept_apart(tmp_path):
     assert any("side by side" in note for note in survey.notes)
 
 
+def test_images_that_cannot_be_read_keep_the_counted_chainage_and_move_no_other(tmp_path):
+    for name in ("a_8_102.jpg", "a_9_104.jpg", "a_11_108.jpg"):
+        image(tmp_path / name)
+    for name in ("a_7_100.jpg", "a_10_106.jpg"):
+        (tmp_path / name).write_bytes(b"not an image")
+    image(tmp_path / "a_12_110.jpg", (65, 48))
+    survey = read_survey(describe(tmp_path, COUNTER + POINTS))
+    assert {frame.key: frame.chainage_m for frame in survey.frames} == {
+        "a_8_102.jpg": 105.0,
+        "a_9_104.jpg": 110.0,
+        "a_11_108.jpg": 120.0,
+    }
+    skipped = {key: survey.unplaced_frame(key) for key, _ in survey.skipped}
+    assert {key: frame.chainage_m for key, frame in skipped.items()} == {
+        "a_7_100.jpg": 100.0,
+        "a_10_106.jpg": 115.0,
+        "a_12_110.jpg": 125.0,
+    }
+    assert skipped["a_10_106.jpg"].placement == Placement((0.0, 115.0))
+
+
+def test_without_a_position_source_the_chainage_in_names_only_orders(tmp_path):
+    for name in ("a_100.jpg", "a_95.jpg"):
+        image(tmp_path / name)
+    (tmp_path / "a_105.jpg").write_bytes(b"not an image")
+    survey = read_survey(describe(tmp_path, CHAINAGE.replace('"chainage"', '"none"')))
+    assert [(frame.key, frame.chainage_m) for frame in survey.frames] == [("a_95.jpg", None), ("a_100.jpg", None)]
+    assert survey.unplaced_frame("a_105.jpg").chainage_m is None
+
+
+def test_images_without_a_chainage_in_their_names_are_skipped_by_name(tmp_path):
+    for name in ("a_100.jpg", "a_105.jpg", "a_.jpg"):
+        image(tmp_path / name)
+    text = CHAINAGE.replace("(?P<chainage_m>[0-9]+)", "(?P<chainage_m>[0-9]+)?")
+    survey = read_survey(describe(tmp_path, text + POINTS))
+    assert keys(survey) == ["a_100.jpg", "a_105.jpg"]
+    assert survey.skipped == (("a_.jpg", "no chainage in its name"),)
+    assert survey.unplaced_frame("a_.jpg").chainage_m is None
+    for key in keys(survey):
+        (tmp_path / key).unlink()
+    with pytest.raises(InputError, match=r"a_.jpg: no chainage in its name, nor in that of any other image; check"):
+        read_survey(tmp_path)
+
+
+def blind_where(recordings, monkeypatch):
+    """Makes the planes of these recordings trust only ground beside their image."""
+
+    def found(entries, ground, limits, **given):
+        grounds = find_grounds(entries, ground, limits, **given)
+        for entry in entries:
+            plane = grounds.planes[entry.key]
+            if entry.recording in recordings:
+                beside = replace(plane.limits, lateral_m=(50.0, 51.0))
+                grounds.planes[entry.key] = GroundPlane(plane.ground_from_pixel, plane.size_wh_px, beside)
+        return grounds
+
+    monkeypatch.setattr("crackmap.pipeline.survey.find_grounds", found)
+
+
+@pytest.mark.parametrize("source", ["chainage", "none"])
+def test_a_recording_without_visible_road_is_skipped_by_name(tmp_path, monkeypatch, source):
+    for name in ("a_100.jpg", "b_5.jpg", "b_10.jpg", "c_20.jpg"):
+        image(tmp_path / name)
+    describe(tmp_path, CHAINAGE.replace('"chainage"', f'"{source}"') + POINTS)
+    blind_where({"b"}, monkeypatch)
+    survey = read_survey(tmp_path)
+    assert keys(survey) == ["a_100.jpg", "c_20.jpg"]
+    assert [key for key, _ in survey.skipped] == ["b_5.jpg", "b_10.jpg"]
+    for _, reason in survey.skipped:
+        assert reason.startswith("no visible road for b: ground plane: nothing at the bottom of the image")
+    blind_where({"a", "b", "c"}, monkeypatch)
+    with pytest.raises(CalibrationError, match=r"4 images cannot be placed; the first, a_100.jpg: no visible road for"):
+        read_survey(tmp_path)
+
+
 def test_a_counter_gives_the_chainage_from_the_first_image_on(tmp_path):
     for name in ("a_7_100.jpg", "a_8_102.jpg", "a_10_106.jpg", "b_3_20.jpg"):
         image(tmp_path / name)
-    text = CHAINAGE.replace("(?P<chainage_m>", "(?P<sequence>[0-9]+)_(?P<chainage_m>")
-    text = text.replace('source = "chainage"', 'source = "counter"\nstep_m = 5.0')
-    survey = read_survey(describe(tmp_path, text + POINTS))
+    survey = read_survey(describe(tmp_path, COUNTER + POINTS))
     assert [frame.chainage_m for frame in survey.frames] == [100.0, 105.0, 115.0, 20.0]
     assert owned_chainage(survey.frames[0])[1] == pytest.approx(owned_chainage(survey.frames[1])[0])
 
@@ -249,6 +351,7 @@ def test_track_places_frames_on_the_map_along_the_direction_of_travel(tmp_path):
     assert survey.output.kind == CoordinateKind.MAP
     assert "UTM zone 33N" in survey.output.crs_wkt
     assert survey.skipped == (("f_t20.000.jpg", "no position within 2 s"),)
+    assert survey.unplaced_frame("f_t20.000.jpg").chainage_m is None
     first = survey.frames[0]
     assert np.allclose(first.placement.origin_xy, (392_012.0, 5_820_016.0), atol=1e-3)
     assert first.placement.azimuth_deg == pytest.approx(np.degrees(np.arctan2(6, 8)), abs=1e-3)
