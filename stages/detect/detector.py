@@ -24,13 +24,14 @@ class DetectSettings:
     """How the detect stage looks at an image.
 
     Attributes:
-        score: regions below this are dropped. Low, because a crack missed here is lost for good.
+        score: regions below this are dropped. Placed on validation frames; low, because a crack missed here is lost
+            for good, and because a net trained this briefly with a focal loss scores low throughout.
         tile_px: longest side of a tile in pixels of the full image; larger images are tiled.
         overlap_px: least overlap of neighbouring tiles.
         nms_iou: of two boxes that overlap more than this the weaker one is dropped.
     """
 
-    score: float = 0.2
+    score: float = 0.08
     tile_px: int = 1536
     overlap_px: int = 192
     nms_iou: float = 0.5
