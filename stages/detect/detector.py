@@ -31,7 +31,7 @@ class DetectSettings:
         nms_iou: of two boxes that overlap more than this the weaker one is dropped.
     """
 
-    score: float = 0.08
+    score: float = 0.06
     tile_px: int = 1536
     overlap_px: int = 192
     nms_iou: float = 0.5

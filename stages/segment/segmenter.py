@@ -29,7 +29,7 @@ class SegmentSettings:
         batch: windows computed at once; all of one image.
     """
 
-    margin_px: float = 24.0
+    margin_px: float = 16.0
     window_px: int = 256
     context_px: int = 32
     batch: int = 8
