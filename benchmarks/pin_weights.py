@@ -1,6 +1,6 @@
 """Makes weight files the ones that ship: copies them and pins their hashes.
 
-    python -m benchmarks.pin_weights detect/detect.safetensors step2/segment.safetensors
+python -m benchmarks.pin_weights detect/detect.safetensors step2/segment.safetensors
 """
 
 from __future__ import annotations

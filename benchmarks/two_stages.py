@@ -1,6 +1,6 @@
 """Do two stages cost less than one? Detect + segment against segmenting everything, on the same frames, interleaved.
 
-    python -m benchmarks.two_stages --data ../shared/data --frames 20
+python -m benchmarks.two_stages --data ../shared/data --frames 20
 """
 
 from __future__ import annotations

@@ -52,11 +52,14 @@ class GroundPlane:
     limits: GroundLimits = GroundLimits()
 
     def __post_init__(self) -> None:
-        require(self.ground_from_pixel.shape == (3, 3), "ground_from_pixel", "shape (3, 3)",
-                self.ground_from_pixel.shape)
+        require(
+            self.ground_from_pixel.shape == (3, 3), "ground_from_pixel", "shape (3, 3)", self.ground_from_pixel.shape
+        )
         if not np.isfinite(self.ground_from_pixel).all() or abs(np.linalg.det(self.ground_from_pixel)) < 1e-15:
-            raise CalibrationError("ground_from_pixel: expected an invertible homography, got a singular one; "
-                                   "check that the points it was made from are not on one line")
+            raise CalibrationError(
+                "ground_from_pixel: expected an invertible homography, got a singular one; "
+                "check that the points it was made from are not on one line"
+            )
 
     @classmethod
     def from_gsd(
