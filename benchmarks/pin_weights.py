@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crackmap.stages.weights import read_weights
 
-FOLDER = Path(__file__).resolve().parents[1] / "stages" / "weights"
+FOLDER = Path(__file__).resolve().parents[1] / "stages" / "shipped"
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ def shipped_weights(stage: str) -> Weights:
     Raises:
         WeightsError: missing or changed.
     """
-    folder = Path(str(files("crackmap.stages"))) / "weights"
+    folder = Path(str(files("crackmap.stages"))) / "shipped"
     try:
         pins = json.loads((folder / "pins.json").read_text(encoding="utf-8"))
     except OSError as error:
