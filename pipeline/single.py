@@ -54,13 +54,9 @@ def detect_images(
         _refuse_same_names(paths)
     detector = Detector.load(weights_of("detect", weights), device)
     margin_px = SegmentSettings().margin_px
-    reports, failed = [], []
-    for path in paths:
-        try:
-            source = ArraySource(open_image(path).read_all())
-        except UnreadableImageError as error:
-            failed.append(str(error))
-            continue
+    reports: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for path, source in _readable(paths, failed):
         regions = detector.detect(source, settings)
         cells = cells_of_regions(regions, source.size_wh_px, margin_px=margin_px)
         boxes = [
@@ -81,12 +77,7 @@ def segment_images(paths: Sequence[Path], stages: Stages, *, out: Path, failed: 
         InputError: two masks would have the same name.
     """
     _refuse_same_names(paths)
-    for path in paths:
-        try:
-            source = ArraySource(open_image(path).read_all())
-        except UnreadableImageError as error:
-            failed.append(str(error))
-            continue
+    for path, source in _readable(paths, failed):
         result = process_image(source, stages, ground=None)
         target = out / f"{path.stem}_crack.png"
         _write(target, cv2.imencode(".png", result.mask.dense())[1].tobytes())
@@ -107,13 +98,9 @@ def measure_images(
     """
     if out is not None:
         _refuse_same_names(paths)
-    reports, failed = [], []
-    for path in paths:
-        try:
-            source = ArraySource(open_image(path).read_all())
-        except UnreadableImageError as error:
-            failed.append(str(error))
-            continue
+    reports: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for path, source in _readable(paths, failed):
         ground = None if gsd_mm is None else GroundPlane.from_gsd(gsd_mm=gsd_mm, size_wh_px=source.size_wh_px)
         if stages is None:
             cracks = measure_dense(source.image[..., 0] / np.float32(255), ground=ground)
@@ -123,6 +110,15 @@ def measure_images(
         if out is not None:
             _write(out / f"{path.stem}_cracks.jpg", overlay_jpeg(source, cracks))
     return reports, failed
+
+
+def _readable(paths: Sequence[Path], failed: list[str]) -> Iterator[tuple[Path, ArraySource]]:
+    """Each image that can be decoded; why the others cannot is added to `failed`."""
+    for path in paths:
+        try:
+            yield path, ArraySource(open_image(path).read_all())
+        except UnreadableImageError as error:
+            failed.append(str(error))
 
 
 def _crack_report(crack: Crack) -> dict[str, Any]:
