@@ -154,6 +154,14 @@ class Crack:
         orientation_deg: direction on the ground against the direction of travel: 0 along, 90 across, in [0, 180),
             growing clockwise (to the right of travel). Without a ground scale: the same, taking image-up as travel.
         gsd_mm: median ground length of one pixel step along an image row and along an image column, millimetres.
+        u_length_px, u_length_m, u_width_px, u_width_mm: standard uncertainties of length and mean width
+            (docs/measurement.md); the ones on the ground hold the calibration's share as well. None where nothing
+            estimated them.
+        grey_share: share of the length whose width was read in the picture itself; the rest comes from the crack
+            probability, which is the coarser source.
+        gap_px: length of gaps between fragments that were joined into this line, pixels; part of its length.
+        saturated: the picture is black or white where the width would be read, so its edges cannot be located.
+        below_resolution: narrower than a pixel on average: the width is an order of magnitude, not a measurement.
     """
 
     centreline_xy_px: FloatArray
@@ -166,6 +174,14 @@ class Crack:
     width_mm: FloatArray | None = None
     length_m: float | None = None
     gsd_mm: tuple[float, float] | None = None
+    u_length_px: float | None = None
+    u_length_m: float | None = None
+    u_width_px: float | None = None
+    u_width_mm: float | None = None
+    grey_share: float = 0.0
+    gap_px: float = 0.0
+    saturated: bool = False
+    below_resolution: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.centreline_xy_px)

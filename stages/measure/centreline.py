@@ -35,6 +35,7 @@ class MeasuredLine:
         probability: (N,) crack probability at each vertex.
         free: whether start and end are ends of the crack and not junctions.
         closed: it is a loop; the first vertex is repeated at the end.
+        gap_px: length of the gaps between fragments that were joined into this line.
     """
 
     xy_px: FloatArray
@@ -42,6 +43,7 @@ class MeasuredLine:
     probability: FloatArray
     free: tuple[bool, bool]
     closed: bool
+    gap_px: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

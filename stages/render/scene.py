@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crackmap.stages.render import surface
 from crackmap.stages.render.paths import CrackPath, branches, crack_network, random_crack
-from crackmap.stages.render.stroke import draw_coverage
+from crackmap.stages.render.stroke import coverage_of, outline
 
 
 def random_cracks(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> list[CrackPath]:
@@ -31,10 +31,7 @@ def random_cracks(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> list
 
 def coverage(cracks: Sequence[CrackPath], size_wh_px: tuple[int, int]) -> NDArray[np.float32]:
     """(height, width) share of each pixel that any of the cracks covers, 0 to 1."""
-    total = np.zeros(size_wh_px[::-1], np.float32)
-    for crack in cracks:
-        np.maximum(total, draw_coverage(crack.xy_px, crack.width_px, size_wh_px), out=total)
-    return total
+    return coverage_of([outline(crack.xy_px, crack.width_px) for crack in cracks], size_wh_px)
 
 
 def paint_cracks(rng: np.random.Generator, image: surface.FloatImage, covered: NDArray[np.float32]) -> None:
