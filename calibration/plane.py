@@ -45,13 +45,16 @@ class GroundPlane:
             y ahead, metres. Its sign is such that w > 0 for points in front of the camera.
         size_wh_px: the image size the homography belongs to.
         limits: where the plane is trusted.
+        u_scale: relative standard uncertainty of lengths on the ground; 0 takes the plane as exact.
     """
 
     ground_from_pixel: FloatArray
     size_wh_px: tuple[int, int]
     limits: GroundLimits = GroundLimits()
+    u_scale: float = 0.0
 
     def __post_init__(self) -> None:
+        require(0.0 <= self.u_scale < 1.0, "u_scale", "a share of 0 to 1", self.u_scale)
         require(
             self.ground_from_pixel.shape == (3, 3), "ground_from_pixel", "shape (3, 3)", self.ground_from_pixel.shape
         )

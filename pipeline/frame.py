@@ -99,6 +99,6 @@ def process_image(source: PixelSource, stages: Stages, *, ground: GroundPlane | 
     mask = stages.segmenter.segment(source, None if stages.detector is None else regions, settings.segment)
     seconds["segment"] = time.perf_counter() - start
     start = time.perf_counter()
-    cracks = measure(mask, ground=ground, settings=settings.measure)
+    cracks = measure(mask, ground=ground, source=source, settings=settings.measure)
     seconds["measure"] = time.perf_counter() - start
     return FrameResult(regions, mask, cracks, seconds)

@@ -12,6 +12,7 @@ from crackmap.stages.measure.profile import CrossSections, ProbabilityField, cro
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.measure.skeleton import half_width_at
 from crackmap.stages.measure.strands import Strand
+from crackmap.stages.polyline import arc_length, resampled
 from crackmap.stages.records import FloatArray
 
 _END_DISCS = 2.0
@@ -35,6 +36,7 @@ class MeasuredLine:
         probability: (N,) crack probability at each vertex.
         free: whether start and end are ends of the crack and not junctions.
         closed: it is a loop; the first vertex is repeated at the end.
+        clear: (N,) whether the line runs alone there: away from junctions and tips, on its crack.
         gap_px: length of the gaps between fragments that were joined into this line.
     """
 
@@ -43,6 +45,7 @@ class MeasuredLine:
     probability: FloatArray
     free: tuple[bool, bool]
     closed: bool
+    clear: NDArray[np.bool_]
     gap_px: float = 0.0
 
 
@@ -88,22 +91,6 @@ def _smooth_draft(strand: Strand, half_width_px: NDArray[np.float32], smoothing_
     xy = resampled(strand.points_xy_px, 1.0)
     half_width = half_width_at(half_width_px, xy)
     return _Draft(_smoothed(xy, smoothing_px, strand.closed), half_width, strand)
-
-
-def resampled(points: FloatArray, spacing: float) -> FloatArray:
-    """Points (n >= 2, k) at equal distances along a polyline of (m, k) points, whose first two columns are x and y.
-
-    The distance is as near to `spacing` as an even division allows; first and last point stay.
-    """
-    along = arc_length(points[:, :2])
-    count = max(round(float(along[-1]) / spacing), 1) + 1
-    at = np.linspace(0.0, along[-1], count)
-    return np.column_stack([np.interp(at, along, column) for column in points.T])
-
-
-def arc_length(xy: FloatArray) -> FloatArray:
-    """(n,) distance of each point from the first one, along the polyline (n, 2)."""
-    return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
 
 
 def _smoothed(xy: FloatArray, sigma: float, closed: bool) -> FloatArray:
@@ -186,12 +173,13 @@ def _finished(
     offset = _offsets(draft, along, clear, sections.offset_px, settings.smoothing_px)
     xy = _inside_image(draft.xy + offset[:, None] * normal, field)
     width = _widths(draft, along, clear, sections.width_px)
-    line = resampled(np.column_stack([xy, width]), settings.vertex_spacing_px)
+    alone = clear & _clear_of_tips(draft, along, 2 * _TIP_PX)
+    line = resampled(np.column_stack([xy, width, alone]), settings.vertex_spacing_px)
     if draft.strand.closed:
         line[-1] = line[0]
     probability = field.at(line[:, :2]).astype(np.float64)
     image_xy = line[:, :2] + np.array([field.x0_px, field.y0_px], float)
-    return MeasuredLine(image_xy, line[:, 2], probability, draft.strand.free, draft.strand.closed)
+    return MeasuredLine(image_xy, line[:, 2], probability, draft.strand.free, draft.strand.closed, line[:, 3] > 0.5)
 
 
 def _clear_of_junctions(draft: _Draft) -> NDArray[np.bool_]:

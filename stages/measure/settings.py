@@ -22,7 +22,11 @@ class MeasureSettings:
         straight_deg: two branches at a junction are one crack when their directions differ by at most this.
         smoothing_px: standard deviation, along the line, of the smoothing that turns pixel steps into a line.
         vertex_spacing_px: distance between the vertices of a centreline.
+        gamma: exponent that makes grey values linear in light: 1 for industrial cameras, about 2.2 for pictures in sRGB
+            as consumer cameras write them. Half-covered pixels are half as bright only in linear light.
         profile_floor: the width ends where the probability across the line falls below this.
+        join_gap_px: greatest gap between two fragments that are joined into one crack; 0 for no joining.
+        join_angle_deg: greatest angle at a joint, between the fragments and of each against the gap.
     """
 
     threshold: float = 0.5
@@ -35,12 +39,16 @@ class MeasureSettings:
     smoothing_px: float = 4.0
     vertex_spacing_px: float = 3.0
     profile_floor: float = 0.04
+    gamma: float = 1.0
+    join_gap_px: float = 24.0
+    join_angle_deg: float = 30.0
 
     def __post_init__(self) -> None:
         require(0.0 < self.threshold <= 1.0, "threshold", "a probability above 0 and up to 1", self.threshold)
         require(0.0 < self.profile_floor < 1.0, "profile_floor", "a probability between 0 and 1", self.profile_floor)
         require(0.0 <= self.straight_deg < 90.0, "straight_deg", "degrees in [0, 90)", self.straight_deg)
-        for name in ("max_width_px", "smoothing_px", "vertex_spacing_px"):
-            require(getattr(self, name) > 0, name, "pixels above 0", getattr(self, name))
-        for name in ("min_length_px", "min_elongation", "fill_holes_px", "spur_ratio"):
+        require(0.0 < self.join_angle_deg < 90.0, "join_angle_deg", "degrees in (0, 90)", self.join_angle_deg)
+        for name in ("max_width_px", "smoothing_px", "vertex_spacing_px", "gamma"):
+            require(getattr(self, name) > 0, name, "a number above 0", getattr(self, name))
+        for name in ("min_length_px", "min_elongation", "fill_holes_px", "spur_ratio", "join_gap_px"):
             require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))

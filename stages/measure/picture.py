@@ -1,0 +1,220 @@
+"""The picture's grey values across a line: sampled along normals, aligned with the valley, smoothed along the line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from crackmap.stages.measure.centreline import MeasuredLine
+from crackmap.stages.measure.profile import ProbabilityField
+from crackmap.stages.polyline import arc_length, resampled
+from crackmap.stages.records import FloatArray
+from crackmap.stages.tiling import PixelSource
+
+Real = TypeVar("Real", np.float32, np.float64)
+
+STEP_PX = 0.5
+"""Distance between the samples of a profile."""
+
+ALONG_PX = 4.0
+"""Standard deviation of the smoothing of profiles along the line: some ten pixels of crack share their noise."""
+
+_FLANK_PX = 6.0
+"""Road beside the crack that a profile shows on either side."""
+
+_MARGIN_PX = 48
+"""Road around a window of probabilities that its profiles may reach into."""
+
+_ALIGN_ALONG_PX = 3.0
+_REST = 16
+"""Empty rows between two lines, so that smoothing along one never reaches the next: four standard deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class GreyWindow:
+    """A window of the picture in grey.
+
+    Attributes:
+        grey: (height, width) float32, 0 to 255.
+        x0_px, y0_px: its top-left corner in the image.
+    """
+
+    grey: NDArray[np.float32]
+    x0_px: int
+    y0_px: int
+
+    @classmethod
+    def around(cls, source: PixelSource, field: ProbabilityField, gamma: float) -> GreyWindow:
+        """The window of a probability field with _MARGIN_PX more on each side, made linear in light with `gamma`."""
+        width, height = source.size_wh_px
+        rows, columns = field.padded.shape[0] - 2, field.padded.shape[1] - 2
+        x0, y0 = max(field.x0_px - _MARGIN_PX, 0), max(field.y0_px - _MARGIN_PX, 0)
+        x1 = min(field.x0_px + columns + _MARGIN_PX, width)
+        y1 = min(field.y0_px + rows + _MARGIN_PX, height)
+        grey = cv2.cvtColor(np.ascontiguousarray(source.read(x0, y0, x1 - x0, y1 - y0)), cv2.COLOR_RGB2GRAY)
+        table = (255.0 * (np.arange(256) / 255.0) ** gamma).astype(np.float32)
+        return cls(table[grey], x0, y0)
+
+    def at(self, xy_px: FloatArray) -> NDArray[np.float32]:
+        """(M, S) grey at image points (M, S, 2), by cubic interpolation; NaN outside the window."""
+        places = (xy_px - np.array([self.x0_px + 0.5, self.y0_px + 0.5])).astype(np.float32)
+        values = np.empty(places.shape[:2], np.float32)
+        # remap addresses its output with 16-bit numbers.
+        for first in range(0, len(places), 30_000):
+            part = places[first : first + 30_000]
+            values[first : first + 30_000] = cv2.remap(
+                self.grey, part[..., 0], part[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            )
+        height, width = self.grey.shape
+        outside = (places[..., 0] < -0.5) | (places[..., 0] > width - 0.5)
+        outside |= (places[..., 1] < -0.5) | (places[..., 1] > height - 0.5)
+        values[outside] = np.nan
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """Grey profiles across some lines, one row per pixel of line.
+
+    Attributes:
+        x_px: (S,) offsets across the line.
+        grey: (M, S) grey, smoothed along the line; other cracks in the flanks and what lies outside the image are
+            filled with the flank's own grey.
+        xy_px: (M, 2) where each profile's middle lies: on the valley's axis.
+        width_px: (M,) width that the probabilities gave there.
+        along_px: (M,) distance along its line.
+        line: (M,) number of the line, -1 in the empty rows between lines.
+        clear: (M,) whether the row shows the crack alone: no junction, no tip, no image border.
+        clipped: (M,) whether the crack or the road beside it is black or white.
+    """
+
+    x_px: FloatArray
+    grey: NDArray[np.float32]
+    xy_px: FloatArray
+    width_px: FloatArray
+    along_px: FloatArray
+    line: NDArray[np.int64]
+    clear: NDArray[np.bool_]
+    clipped: NDArray[np.bool_]
+
+
+def profile_reach_px(line: MeasuredLine) -> float:
+    """How far the profiles of a line reach to either side; one of few values, so that lines share them."""
+    needed = 0.65 * float(np.percentile(line.width_px, 95)) + _FLANK_PX
+    return float(np.ceil(8.0 * 1.25 ** np.ceil(np.log(max(needed, 8.0) / 8.0) / np.log(1.25) - 1e-9)))
+
+
+def profiles_of(
+    lines: Sequence[MeasuredLine], reach_px: float, picture: GreyWindow, field: ProbabilityField
+) -> Profiles:
+    """Profiles of lines that share a reach, each one pixel from the next."""
+    rows = _rows_of(lines)
+    count = int(reach_px / STEP_PX)
+    x = np.arange(-count, count + 1) * STEP_PX
+    normal = _normals(rows)
+    grey = _sampled(picture, rows.xy, normal, x)
+    rows.xy = rows.xy + _offset_to_valley(grey, x, rows)[:, None] * normal
+    normal = _normals(rows)
+    places = _places(rows.xy, normal, x)
+    grey = picture.at(places)
+    inner = np.abs(x)[None, :] <= rows.width[:, None] / 2 + 1.0
+    clear = rows.clear & ~(np.isnan(grey) & inner).any(axis=1)
+    clipped = (((grey <= 1.0) | (grey >= 254.0)) & inner).any(axis=1)
+    _fill_strangers(grey, places, x, rows.width, field)
+    return Profiles(
+        x, smoothed_along(grey, clear, ALONG_PX), rows.xy, rows.width, rows.along, rows.line, clear, clipped
+    )
+
+
+@dataclass(slots=True)
+class _Rows:
+    """All pixels of all lines one below the other, with `_REST` empty rows between lines."""
+
+    xy: FloatArray
+    width: FloatArray
+    along: FloatArray
+    line: NDArray[np.int64]
+    clear: NDArray[np.bool_]
+
+
+def _rows_of(lines: Sequence[MeasuredLine]) -> _Rows:
+    xy, width, along, number, clear = [], [], [], [], []
+    for k, line in enumerate(lines):
+        dense = resampled(np.column_stack([line.xy_px, line.width_px, line.clear]), 1.0)
+        count = len(dense)
+        xy.append(np.concatenate([dense[:, :2], np.repeat(dense[-1:, :2], _REST, axis=0)]))
+        width.append(np.concatenate([dense[:, 2], np.repeat(dense[-1:, 2], _REST)]))
+        along.append(np.concatenate([arc_length(dense[:, :2]), np.zeros(_REST)]))
+        number.append(np.concatenate([np.full(count, k), np.full(_REST, -1)]))
+        clear.append(np.concatenate([dense[:, 3] > 0.99, np.zeros(_REST, bool)]))
+    return _Rows(
+        np.concatenate(xy), np.concatenate(width), np.concatenate(along), np.concatenate(number), np.concatenate(clear)
+    )
+
+
+def _normals(rows: _Rows) -> FloatArray:
+    inside = rows.line >= 0
+    smooth = smoothed_along(rows.xy, inside, 2.0)
+    tangent = np.gradient(smooth, axis=0)
+    # At the first and last pixel of a line the neighbour belongs to another: the tangent beside it serves.
+    edge = np.flatnonzero(np.diff(rows.line, prepend=-1, append=-1))
+    for at in edge.tolist():
+        for place, beside in ((at, at + 1), (at - 1, at - 2)):
+            if 0 <= place < len(tangent) and 0 <= beside < len(tangent):
+                tangent[place] = tangent[beside]
+    tangent /= np.maximum(np.hypot(*tangent.T), 1e-9)[:, None]
+    return np.column_stack([-tangent[:, 1], tangent[:, 0]])
+
+
+def _places(xy: FloatArray, normal: FloatArray, x: FloatArray) -> FloatArray:
+    return np.asarray(xy[:, None, :] + x[None, :, None] * normal[:, None, :], np.float64)
+
+
+def _sampled(picture: GreyWindow, xy: FloatArray, normal: FloatArray, x: FloatArray) -> NDArray[np.float32]:
+    return picture.at(_places(xy, normal, x))
+
+
+def _offset_to_valley(grey: NDArray[np.float32], x: FloatArray, rows: _Rows) -> FloatArray:
+    """(M,) from the line to the middle of the dark valley, within the crack's width, smooth along the line."""
+    grey = smoothed_along(np.nan_to_num(grey, nan=255.0), rows.clear, 2.0)
+    inside = np.abs(x)[None, :] <= rows.width[:, None] / 2 + 1.5
+    brightest = np.percentile(grey, 75, axis=1, keepdims=True)
+    depth = np.where(inside, np.maximum(brightest - grey, 0.0), 0.0)
+    depth = np.maximum(depth - 0.3 * depth.max(axis=1, keepdims=True), 0.0)
+    total = depth.sum(axis=1)
+    offset = np.where(total > 0, depth @ x / np.maximum(total, 1e-9), 0.0)
+    offset = np.clip(offset, -rows.width / 2, rows.width / 2)
+    return smoothed_along(offset[:, None], rows.clear, _ALIGN_ALONG_PX)[:, 0].astype(np.float64)
+
+
+def _fill_strangers(
+    grey: NDArray[np.float32], places: FloatArray, x: FloatArray, width: FloatArray, field: ProbabilityField
+) -> None:
+    """Puts the flank's median where another crack, or no image, lies in a flank. Edits `grey`."""
+    flank = np.abs(x)[None, :] > width[:, None] / 2 + 1.0
+    local = places - np.array([field.x0_px, field.y0_px], float)
+    other = np.isnan(grey) | (flank & (field.at(local) > 0.3))
+    affected = np.flatnonzero(other.any(axis=1))
+    if len(affected) == 0:
+        return
+    part, hidden = grey[affected], other[affected]
+    part[hidden | ~flank[affected]] = np.nan
+    seen = ~np.isnan(part).all(axis=1)
+    level = np.full(len(affected), np.nan, np.float32)
+    level[seen] = np.nanmedian(part[seen], axis=1)
+    level = np.where(seen, level, np.nan_to_num(np.nanmedian(grey[affected])))
+    grey[affected] = np.where(hidden, level[:, None], grey[affected])
+
+
+def smoothed_along(values: NDArray[Real], weight: NDArray[np.bool_], sigma: float) -> NDArray[Real]:
+    """Gaussian means along axis 0 over rows with a weight; rows without any near neighbour of weight keep theirs."""
+    w = weight.astype(values.dtype)[:, None]
+    below = gaussian_filter1d(w, sigma, axis=0, mode="constant", truncate=3.0)
+    above = gaussian_filter1d(np.where(w > 0, values, 0), sigma, axis=0, mode="constant", truncate=3.0)
+    return np.asarray(np.where(below > 1e-3, above / np.maximum(below, 1e-3), values), values.dtype)
