@@ -116,7 +116,7 @@ def profiles_of(
     """Profiles of lines that share a reach, each one pixel from the next."""
     rows = _rows_of(lines)
     count = int(reach_px / STEP_PX)
-    x = np.arange(-count, count + 1) * STEP_PX
+    x = np.arange(-count, count + 1, dtype=np.float64) * STEP_PX
     normal = _normals(rows)
     grey = _sampled(picture, rows.xy, normal, x)
     rows.xy = rows.xy + _offset_to_valley(grey, x, rows)[:, None] * normal

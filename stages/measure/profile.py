@@ -59,6 +59,11 @@ class ProbabilityField:
         values = map_coordinates(self.padded, (xy[..., 1], xy[..., 0]), order=1, mode="nearest", output=np.float32)
         return np.asarray(values / np.float32(255.0), np.float32)
 
+    def is_far_inside(self, xy_px: FloatArray, reach_px: float) -> bool:
+        """Whether all points (N, 2) lie farther than `reach_px` from the image border."""
+        low, high = xy_px.min(axis=0) + (self.x0_px, self.y0_px), xy_px.max(axis=0) + (self.x0_px, self.y0_px)
+        return bool((low > reach_px).all() and (high < np.array(self.size_wh_px) - reach_px).all())
+
     def share_inside(self, xy_px: FloatArray, cell_px: float) -> NDArray[np.float32]:
         """Share, 0 to 1, of a cell around each point (..., 2) that lies in the image; half on its border."""
         x, y = xy_px[..., 0] + self.x0_px, xy_px[..., 1] + self.y0_px
@@ -117,7 +122,9 @@ def _sections(
     most = int(reach.max())
     steps = np.arange(-most, most + 1)
     places = xy[:, None, :] + (steps * _STEP_PX)[None, :, None] * normal[:, None, :]
-    p = field.at(places) * field.share_inside(places, _STEP_PX)
+    p = field.at(places)
+    if not field.is_far_inside(xy, (most + 1) * _STEP_PX):
+        p *= field.share_inside(places, _STEP_PX)
     p[np.abs(steps)[None, :] > reach[:, None]] = 0.0
     near = np.abs(steps)[None, :] * _STEP_PX <= np.maximum(1.0, 0.5 * half_width)[:, None]
     start = np.argmax(np.where(near, p, -1.0), axis=1)

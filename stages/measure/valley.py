@@ -43,6 +43,10 @@ PRIOR_SPREAD_PX = 0.75
 """Point spread of a well-focused survey camera: optics, half a pixel of pixel size, JPEG; where nothing says more."""
 
 _PRIOR_LOG_SD = 0.35
+
+_LOG_SD_OF_A_LINE = 0.12
+"""By how much one line alone misleads about the point spread: its edges are rough, its profiles not quite aligned."""
+
 _SPREADS_PX = np.geomspace(0.35, 3.0, 28)
 _SAMPLES_ACROSS = 4.0
 """Neighbouring samples of a profile share their noise (texture of a grain or two): this many count as one."""
@@ -144,6 +148,7 @@ def _merged(short: ValleyWidths, long: ValleyWidths, noisy: NDArray[np.bool_]) -
 def point_spread(samples: Sequence[Profiles]) -> PointSpread:
     """The point spread that explains the profiles best, weighed against PRIOR_SPREAD_PX."""
     logs = np.log(_SPREADS_PX)
+    lines = 0
     posterior = -((logs - np.log(PRIOR_SPREAD_PX)) ** 2) / (2 * _PRIOR_LOG_SD**2)
     for profiles in samples:
         kept = profiles.clear
@@ -157,11 +162,13 @@ def point_spread(samples: Sequence[Profiles]) -> PointSpread:
         good = best.max(axis=0) >= _LEAST_FIT * energy
         # What even the best spread leaves over is this row's noise, so that rough rows count for less.
         noise = (energy - best.max(axis=0)) / len(profiles.x_px) + 0.25
+        lines += len(np.unique(profiles.line[kept][good]))
         posterior += (best[:, good] / (2 * noise[good])).sum(axis=1) / (_SAMPLES_ACROSS * _ROWS_ALONG)
     place, curvature = _parabola_peak(posterior)
     sigma = float(np.exp(np.interp(place, np.arange(len(logs)), logs)))
     log_sd = (logs[1] - logs[0]) / np.sqrt(max(curvature, 1e-6))
-    return PointSpread(sigma, sigma * float(min(log_sd, _PRIOR_LOG_SD)))
+    log_sd = float(np.hypot(log_sd, _LOG_SD_OF_A_LINE / np.sqrt(max(lines, 1))))
+    return PointSpread(sigma, sigma * min(log_sd, _PRIOR_LOG_SD))
 
 
 def _valleys(x: FloatArray, sigma_px: float) -> _Valleys:
