@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from crackmap.pipeline.records import RoadCrack
-from crackmap.pipeline.synthetic import SyntheticSettings, TrueCrack, to_map_xy
+from crackmap.pipeline.synthetic import RoadTruth, TrueCrack
 
 MATCH_M = 0.06
 """A measured line belongs to a drawn crack where it lies within this distance of it."""
@@ -30,17 +30,15 @@ class Comparison:
     mean_width_mm: float | None
 
 
-def compare(
-    truth: Sequence[TrueCrack], measured: Sequence[RoadCrack], settings: SyntheticSettings
-) -> tuple[tuple[Comparison, ...], float]:
+def compare(truth: RoadTruth, measured: Sequence[RoadCrack]) -> tuple[tuple[Comparison, ...], float]:
     """Each drawn crack with its measurement, and the measured length that belongs to no drawn crack, metres."""
-    zones = [shapely.LineString(to_map_xy(crack.road_xy_m, settings)).buffer(MATCH_M) for crack in truth]
+    zones = [shapely.LineString(truth.to_map_xy(crack.road_xy_m)).buffer(MATCH_M) for crack in truth.cracks]
     starts, ends, widths = _segments(measured)
     steps = np.hypot(*(ends - starts).T)
     middles = shapely.points((starts + ends) / 2)
     everywhere = np.zeros(len(steps), bool)
     rows = []
-    for crack, zone in zip(truth, zones, strict=True):
+    for crack, zone in zip(truth.cracks, zones, strict=True):
         inside = shapely.contains(zone, middles)
         everywhere |= inside
         length = float(steps[inside].sum())

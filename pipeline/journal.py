@@ -144,14 +144,18 @@ _ARRAYS = ("centreline_xy_px", "width_px", "centreline_xy_m", "width_mm")
 
 
 def _to_json(crack: Crack) -> dict[str, Any]:
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(crack).items()}
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        for name, value in asdict(crack).items()
+    }
 
 
 def _from_json(item: dict[str, Any]) -> Crack:
-    values = {field.name: item[field.name] for field in fields(Crack)}
+    # A row of an earlier version lacks newer fields: it must still be read to be found out of date and replaced.
+    values = {field.name: item[field.name] for field in fields(Crack) if field.name in item}
     for name in _ARRAYS:
-        if values[name] is not None:
+        if values.get(name) is not None:
             values[name] = np.array(values[name], float)
-    if values["gsd_mm"] is not None:
+    if values.get("gsd_mm") is not None:
         values["gsd_mm"] = tuple(values["gsd_mm"])
     return Crack(**values)

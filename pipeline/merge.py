@@ -1,7 +1,9 @@
 """From cracks in frames to cracks of the road: each counted once, and whole.
 
 Every frame answers only for its own strip, so a crack that three overlapping frames see is cut into three parts that
-add up to one. Then ends that meet at a seam between consecutive frames are joined again.
+add up to one. Then ends that meet at a seam between consecutive frames are joined again. The uncertainty of a joined
+line is never less, relative to its length, than that of its pieces: they share one camera, so an error of its scale
+is in all of them and does not average out.
 """
 
 from __future__ import annotations
@@ -120,18 +122,18 @@ def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
 
     lengths_px = [piece.crack.length_px * piece.share for piece in pieces]
     gsd_mm = _gsd_mm(pieces)
-    gap_px = sum(gaps_m) * 1e3 / (sum(gsd_mm) / 2) if gsd_mm else 0.0
+    seams_px = [gap * 1e3 / (sum(gsd_mm) / 2) if gsd_mm else 0.0 for gap in gaps_m]
     has_chainage = metric and all(piece.frame.chainage_m is not None for piece in pieces)
     chainage = vertices([piece.local_xy[:, 1] + _along_m(piece) for piece in pieces]) if has_chainage else None
     local = vertices([piece.local_xy for piece in pieces])
     line_xy = vertices([piece.output_xy for piece in pieces])
-    return RoadCrack(
+    crack = RoadCrack(
         crack_id="",
         line_xy=line_xy,
         width_px=vertices([read_at(piece.places, piece.crack.width_px) for piece in pieces]),
-        length_px=sum(lengths_px) + gap_px,
+        length_px=sum(lengths_px) + sum(seams_px),
         orientation_deg=_orientation_deg(pieces),
-        confidence=_mean_confidence(pieces, lengths_px),
+        confidence=min(1.0, max(0.0, _mean([piece.crack.confidence for piece in pieces], lengths_px))),
         touches_border=_touches_border(links),
         frame_keys=tuple(dict.fromkeys(piece.frame.key for piece in sorted(pieces, key=lambda piece: piece.order))),
         recording=pieces[0].frame.recording,
@@ -143,6 +145,27 @@ def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
         gsd_mm=gsd_mm,
         chainage_at_m=chainage,
         offset_at_m=np.ascontiguousarray(local[:, 0]) if metric else None,
+    )
+    return _with_trust(crack, pieces, gaps_m, seams_px)
+
+
+def _with_trust(
+    crack: RoadCrack, pieces: Sequence[Piece], seams_m: Sequence[float], seams_px: Sequence[float]
+) -> RoadCrack:
+    """The crack with what its pieces, and the gaps at its seams, say about how far its numbers can be trusted."""
+    metric = crack.length_m is not None
+    lengths_px = [piece.crack.length_px * piece.share for piece in pieces]
+    return replace(
+        crack,
+        u_length_px=_u_length([piece.crack.u_length_px for piece in pieces], pieces, seams_px),
+        u_length_m=_u_length([piece.crack.u_length_m for piece in pieces], pieces, seams_m) if metric else None,
+        u_width_px=_u_width([piece.crack.u_width_px for piece in pieces], lengths_px),
+        u_width_mm=_u_width([piece.crack.u_width_mm for piece in pieces], lengths_px) if metric else None,
+        grey_share=_mean([piece.crack.grey_share for piece in pieces], lengths_px),
+        gap_px=sum(piece.crack.gap_px * piece.share for piece in pieces) + sum(seams_px),
+        gap_m=sum(_gap_m(piece) for piece in pieces) + sum(seams_m) if metric else None,
+        saturated=any(piece.crack.saturated for piece in pieces),
+        below_resolution=any(piece.crack.below_resolution for piece in pieces),
     )
 
 
@@ -156,10 +179,41 @@ def _width_mm(piece: Piece) -> FloatArray:
     return read_at(piece.places, piece.crack.width_mm)
 
 
-def _mean_confidence(pieces: Sequence[Piece], lengths: Sequence[float]) -> float:
-    weights = lengths if sum(lengths) > 0 else [1.0] * len(pieces)
-    mean = float(np.average([piece.crack.confidence for piece in pieces], weights=weights))
-    return min(1.0, max(0.0, mean))
+def _mean(values: Sequence[float], lengths: Sequence[float]) -> float:
+    return float(np.average(values, weights=lengths if sum(lengths) > 0 else None))
+
+
+def _u_length(known: Sequence[float | None], pieces: Sequence[Piece], seams: Sequence[float]) -> float | None:
+    """Standard uncertainty of the length of joined pieces, in the unit of `known` (per piece) and `seams` (per gap).
+
+    A piece has the root of its share of its crack's uncertainty: right for errors that are independent along the
+    line, and more than the share, which an error of the scale would take. Between pieces the uncertainties are added
+    plainly, as if all errors went the same way. A gap at a seam counts whole although anything from none of it to all
+    of it may be crack: evenly spread, that is gap / sqrt(3) from the value given; seams are independent of each other.
+    None where that of a piece is unknown.
+    """
+    parts = [u * piece.share**0.5 for u, piece in zip(known, pieces, strict=True) if u is not None]
+    if len(parts) < len(pieces):
+        return None
+    return float(np.hypot(sum(parts), np.hypot.reduce(np.asarray(seams, float)) / 3**0.5))
+
+
+def _u_width(known: Sequence[float | None], lengths: Sequence[float]) -> float | None:
+    """Standard uncertainty of the mean width of joined pieces: the mean of theirs, weighted by length.
+
+    It would be less by up to the root of their number if their errors were independent, but optics, segmenter and
+    scale are the same in all of them. None where that of a piece is unknown.
+    """
+    values = [u for u in known if u is not None]
+    return _mean(values, lengths) if len(values) == len(lengths) else None
+
+
+def _gap_m(piece: Piece) -> float:
+    """The piece's share of the gaps that were bridged in its frame; where on the crack they lie is not kept."""
+    crack = piece.crack
+    if crack.length_m is None or crack.length_px <= 0:
+        return 0.0
+    return piece.share * crack.gap_px * crack.length_m / crack.length_px
 
 
 def _touches_border(links: Sequence[tuple[Piece, bool]]) -> bool:

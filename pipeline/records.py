@@ -107,6 +107,13 @@ class RoadCrack:
         gsd_mm: median pixel size across (row) and along (column), millimetres.
         chainage_at_m: (N,) chainage of each vertex, metres.
         offset_at_m: (N,) offset of each vertex to the right of the route line (or of the vehicle's path), metres.
+        u_length_px, u_length_m, u_width_px, u_width_mm: standard uncertainties of length and mean width; None where
+            nothing estimated them. `merge` says how those of its pieces come together.
+        grey_share: share of the length whose width was read in the picture itself, not from the crack probability.
+        gap_px, gap_m: length of bridged gaps, inside frames and at seams; part of the length.
+        saturated: some of it lies where the picture is black or white, so its edges cannot be located there.
+        below_resolution: some of it is narrower than a pixel: its width is an order of magnitude there.
+        pattern_id: the pattern in which at least half of it lies, «P0001»; empty if there is none.
     """
 
     crack_id: str
@@ -126,6 +133,16 @@ class RoadCrack:
     gsd_mm: tuple[float, float] | None = None
     chainage_at_m: FloatArray | None = None
     offset_at_m: FloatArray | None = None
+    u_length_px: float | None = None
+    u_length_m: float | None = None
+    u_width_px: float | None = None
+    u_width_mm: float | None = None
+    grey_share: float = 0.0
+    gap_px: float = 0.0
+    gap_m: float | None = None
+    saturated: bool = False
+    below_resolution: bool = False
+    pattern_id: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.line_xy)
@@ -151,6 +168,49 @@ class RoadCrack:
         if self.chainage_from_m is None or self.chainage_to_m is None:
             return None
         return (self.chainage_from_m + self.chainage_to_m) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class RoadNetwork:
+    """A pattern: cracks that enclose cells side by side. One row of the `patterns` layer and of patterns.csv.
+
+    Attributes:
+        pattern_id: stable name, «P0001» in the order of its first crack.
+        kind: "alligator" or "block", by the mean size of its cells.
+        recording: the recording it belongs to.
+        outline_xy: (N, 2) closed ring around its cells, output coordinates.
+        holes_xy: rings inside it, around what is too large for a cell.
+        cell_count: number of cells.
+        area_m2: area of the outline without its holes.
+        mean_cell_m: side of the square whose area is the mean of the cells.
+        crack_length_m: length of crack in the outline and on it.
+        mean_width_mm: of those lines, weighted by length.
+        confidence: mean crack probability of the cracks, weighted by their length in the pattern.
+        chainage_from_m, chainage_to_m: least and greatest chainage of the lines in it; None if unknown.
+    """
+
+    pattern_id: str
+    kind: str
+    recording: str
+    outline_xy: FloatArray
+    holes_xy: tuple[FloatArray, ...]
+    cell_count: int
+    area_m2: float
+    mean_cell_m: float
+    crack_length_m: float
+    mean_width_mm: float
+    confidence: float
+    chainage_from_m: float | None = None
+    chainage_to_m: float | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.outline_xy.ndim == 2 and self.outline_xy.shape[1] == 2 and len(self.outline_xy) >= 4,
+            "outline_xy",
+            "a closed ring of shape (N >= 4, 2)",
+            self.outline_xy.shape,
+        )
+        require(self.cell_count >= 1, "cell_count", "1 or more", self.cell_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +254,7 @@ class Section:
         mean_width_mm, max_width_mm: of those lines, weighted by length; None without cracks.
         longitudinal_m, transverse_m, other_m: length within 20 degrees of along, of across, and neither; None for a
             georeferenced raster.
+        pattern_area_m2: area of the patterns (alligator and block) inside its outline.
     """
 
     section_id: str
@@ -212,6 +273,7 @@ class Section:
     longitudinal_m: float | None
     transverse_m: float | None
     other_m: float | None
+    pattern_area_m2: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +286,7 @@ class SurveyResult:
         cracks: in order of crack_id.
         sections: in order of recording and chainage.
         notes: what was done without, or assumed, in sentences a user reads ("no position known: ...").
+        networks: patterns, in order of pattern_id.
     """
 
     output: OutputFrame
@@ -231,6 +294,7 @@ class SurveyResult:
     cracks: tuple[RoadCrack, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
+    networks: tuple[RoadNetwork, ...] = ()
 
     @property
     def of_rasters(self) -> bool:

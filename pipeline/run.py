@@ -17,6 +17,7 @@ from crackmap.pipeline.frame import FrameResult, Stages, StageSettings, process_
 from crackmap.pipeline.images import ImageSource, open_image
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
+from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
 from crackmap.pipeline.pictures import overlay_jpeg
 from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
@@ -39,11 +40,13 @@ class RunSettings:
     Attributes:
         stages: settings of detect, segment, measure.
         merge: how cracks are cut to strips and joined.
+        networks: what counts as a pattern.
         section_length_m: length of a section.
     """
 
     stages: StageSettings = field(default_factory=StageSettings)
     merge: MergeSettings = field(default_factory=MergeSettings)
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
     section_length_m: float = 100.0
 
 
@@ -151,6 +154,7 @@ def _publish(
         "command": source["command"],
         **journal.fact("settings"),
         "merge": asdict(settings.merge),
+        "networks": asdict(settings.networks),
         "section_length_m": settings.section_length_m,
         "seconds": seconds,
     }
@@ -165,8 +169,10 @@ def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettin
     cracks = merge_cracks(
         [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows], settings=settings.merge
     )
+    cracks, networks = find_patterns(cracks, settings=settings.networks)
     sections = make_sections(outcomes, cracks, length_m=settings.section_length_m, output=survey.output)
-    return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes)
+    sections = with_pattern_areas(sections, networks)
+    return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, networks)
 
 
 def _identity(survey: Survey, stages: Stages, settings: RunSettings) -> dict[str, Any]:

@@ -8,20 +8,21 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from crackmap.calibration.errors import InputError, StorageError, UnreadableImageError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.frame import Stages, process_image, weights_of
 from crackmap.pipeline.images import open_image
+from crackmap.pipeline.labels import labelled_jpeg
+from crackmap.pipeline.mask_files import IMAGE_SUFFIXES, MASK_ENDING, mask_of, masks_of_images, read_mask
 from crackmap.pipeline.pictures import overlay_jpeg
+from crackmap.pipeline.single_report import Report, image_report
 from crackmap.stages.detect.detector import Detector, DetectSettings
 from crackmap.stages.measure.measure import measure_dense
-from crackmap.stages.records import Crack
 from crackmap.stages.regions import area_share, cells_of_regions
 from crackmap.stages.segment.segmenter import SegmentSettings
 from crackmap.stages.tiling import ArraySource
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
 def image_paths(paths: Sequence[Path]) -> list[Path]:
@@ -79,7 +80,7 @@ def segment_images(paths: Sequence[Path], stages: Stages, *, out: Path, failed: 
     _refuse_same_names(paths)
     for path, source in _readable(paths, failed):
         result = process_image(source, stages, ground=None)
-        target = out / f"{path.stem}_crack.png"
+        target = out / f"{path.stem}{MASK_ENDING}.png"
         _write(target, cv2.imencode(".png", result.mask.dense())[1].tobytes())
         yield f"{path}: {100 * result.mask.segmented_share:.1f} % of the image segmented -> {target}"
 
@@ -90,26 +91,62 @@ def measure_images(
     *,
     gsd_mm: float | tuple[float, float] | None,
     out: Path | None,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Cracks of each image as plain values; without `stages` the images are masks, white = crack.
+    mask: Path | None = None,
+    width_edges: Sequence[float] = (),
+) -> tuple[list[Report], list[str]]:
+    """Cracks of each image as plain values, and the reasons why images were skipped.
+
+    Args:
+        paths: the images; without `stages` and `mask` they are crack masks themselves, white = crack.
+        stages: loaded nets, which find the cracks.
+        gsd_mm: ground length of a pixel; None: all numbers are in pixels.
+        out: folder for pictures with the measured lines, labelled.
+        mask: the mask of the image, or a folder with the mask of each: no net is used, widths are read in the image.
+        width_edges: limits between width classes, mm (px without `gsd_mm`).
 
     Raises:
-        InputError: two pictures to be written to `out` would have the same name.
+        InputError: two pictures to be written to `out` would have the same name; a mask is missing, or differs from
+            its image in size.
     """
     if out is not None:
         _refuse_same_names(paths)
-    reports: list[dict[str, Any]] = []
+    masks = dict(zip(paths, masks_of_images(paths, mask), strict=True)) if mask is not None else {}
+    reports: list[Report] = []
     failed: list[str] = []
     for path, source in _readable(paths, failed):
         ground = None if gsd_mm is None else GroundPlane.from_gsd(gsd_mm=gsd_mm, size_wh_px=source.size_wh_px)
-        if stages is None:
-            cracks = measure_dense(source.image[..., 0] / np.float32(255), ground=ground)
-        else:
+        notes: tuple[str, ...] = ()
+        if stages is not None:
             cracks = process_image(source, stages, ground=ground).cracks
-        reports.append({"image": str(path), "cracks": [_crack_report(crack) for crack in cracks]})
+        elif masks:
+            try:
+                given = read_mask(masks[path])
+            except UnreadableImageError as error:
+                failed.append(f"{path}: its mask {error}")
+                continue
+            _require_same_size(path, source.size_wh_px, masks[path], given.probability)
+            notes = given.notes
+            cracks = measure_dense(given.probability / np.float32(255), ground=ground, image=source.image)
+        else:
+            given = mask_of(source.image)
+            notes = given.notes
+            cracks = measure_dense(given.probability / np.float32(255), ground=ground)
+            source = ArraySource(np.repeat(given.probability[..., None], 3, axis=2))
+        beside = str(masks[path]) if masks else None
+        reports.append(image_report(str(path), cracks, size_wh_px=source.size_wh_px, gsd_mm=gsd_mm, mask=beside,
+                                    notes=notes, width_edges=width_edges))  # fmt: skip
         if out is not None:
-            _write(out / f"{path.stem}_cracks.jpg", overlay_jpeg(source, cracks))
+            _write(out / f"{path.stem}_cracks.jpg", labelled_jpeg(source, cracks, width_edges=width_edges))
     return reports, failed
+
+
+def _require_same_size(path: Path, size_wh_px: tuple[int, int], mask: Path, probability: NDArray[np.uint8]) -> None:
+    height, width = probability.shape
+    if (width, height) != size_wh_px:
+        raise InputError(
+            f"{path} has {size_wh_px[0]} x {size_wh_px[1]} pixels and its mask {mask} {width} x {height}; "
+            "give the mask made from this image, or scale the mask to the image's size (nearest neighbour)"
+        )
 
 
 def _readable(paths: Sequence[Path], failed: list[str]) -> Iterator[tuple[Path, ArraySource]]:
@@ -119,40 +156,6 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> Iterator[tuple[Path, 
             yield path, ArraySource(open_image(path).read_all())
         except UnreadableImageError as error:
             failed.append(str(error))
-
-
-def _crack_report(crack: Crack) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        "length_px": round(crack.length_px, 2),
-        "mean_width_px": round(float(crack.width_px.mean()), 2),
-        "max_width_px": round(float(crack.width_px.max()), 2),
-        "orientation_deg": round(crack.orientation_deg, 1),
-        "confidence": round(crack.confidence, 3),
-        "touches_border": crack.touches_border,
-    }
-    if crack.length_m is not None and crack.width_mm is not None:
-        report["length_m"] = round(crack.length_m, 4)
-        report["mean_width_mm"] = round(float(crack.width_mm.mean()), 2)
-        report["max_width_mm"] = round(float(crack.width_mm.max()), 2)
-    report["centreline_xy_px"] = np.round(crack.centreline_xy_px, 2).tolist()
-    return report
-
-
-def measure_table(reports: Sequence[dict[str, Any]]) -> str:
-    """A table for the terminal, in millimetres and metres where the scale is known, else in pixels."""
-    lines = []
-    for report in reports:
-        lines.append(f"{report['image']}: {len(report['cracks'])} cracks")
-        for number, crack in enumerate(report["cracks"], start=1):
-            if "length_m" in crack:
-                size = (f"length {crack['length_m']:8.3f} m   width mean {crack['mean_width_mm']:6.1f} mm "
-                        f"max {crack['max_width_mm']:6.1f} mm")  # fmt: skip
-            else:
-                size = (f"length {crack['length_px']:8.1f} px   width mean {crack['mean_width_px']:5.1f} px "
-                        f"max {crack['max_width_px']:5.1f} px")  # fmt: skip
-            border = "   leaves the image" if crack["touches_border"] else ""
-            lines.append(f"  {number:3d}  {size}   {crack['orientation_deg']:5.1f} deg{border}")
-    return "\n".join(lines)
 
 
 def _refuse_same_names(paths: Sequence[Path]) -> None:

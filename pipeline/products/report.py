@@ -39,6 +39,7 @@ class Summary:
     """The numbers at the head of the report.
 
     Metric ones are None where nothing says how large a pixel is, lengths along and across the road for rasters.
+    `uncertain`, `saturated` and `below_resolution` count the cracks with an uncertainty and with these flags.
     """
 
     ok: int
@@ -54,6 +55,11 @@ class Summary:
     mean_width_mm: float | None
     mean_width_px: float | None
     pixel_mm: float | None
+    patterns: int
+    pattern_area_m2: float
+    uncertain: int
+    saturated: int
+    below_resolution: int
     longitudinal_m: float | None
     transverse_m: float | None
     other_m: float | None
@@ -136,6 +142,11 @@ def summarise(result: SurveyResult) -> Summary:
         mean_width_mm=mean([mean_width(c.line_xy, c.width_mm) for c in cracks], [c.length_m or 0.0 for c in cracks]),
         mean_width_px=mean([mean_width(c.line_xy, c.width_px) for c in cracks], [c.length_px for c in cracks]),
         pixel_mm=float(np.median(pixels)) if pixels else None,
+        patterns=len(result.networks),
+        pattern_area_m2=sum(network.area_m2 for network in result.networks),
+        uncertain=sum(crack.u_length_px is not None for crack in cracks),
+        saturated=sum(crack.saturated for crack in cracks),
+        below_resolution=sum(crack.below_resolution for crack in cracks),
         longitudinal_m=_total(section.longitudinal_m for section in sections),
         transverse_m=_total(section.transverse_m for section in sections),
         other_m=_total(section.other_m for section in sections),

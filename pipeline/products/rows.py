@@ -1,4 +1,4 @@
-"""The attributes of cracks, sections and frames: one definition for every format, so that their rows are equal."""
+"""The attributes of cracks, patterns, sections and frames: defined once for every format, so that rows are equal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from crackmap.pipeline.polyline import vertex_weights, weighted_quantile
-from crackmap.pipeline.records import FrameOutcome, RoadCrack, Section
+from crackmap.pipeline.records import FrameOutcome, RoadCrack, RoadNetwork, Section
 from crackmap.stages.records import FloatArray
 
 Value = str | float | int | None
@@ -89,11 +89,15 @@ CRACK_FIELDS: tuple[Field[RoadCrack], ...] = (
     Field("crack_id", "text", lambda c: c.crack_id),
     Field("recording", "text", lambda c: c.recording),
     Field("length_m", "real", lambda c: _rounded(c.length_m, 3)),
+    Field("u_length_m", "real", lambda c: _rounded(c.u_length_m, 4)),
     Field("mean_w_mm", "real", lambda c: _rounded(mean_width(c.line_xy, c.width_mm), 2)),
+    Field("u_mean_w_mm", "real", lambda c: _rounded(c.u_width_mm, 3)),
     Field("max_w_mm", "real", lambda c: None if c.width_mm is None else _rounded(c.width_mm.max(), 2)),
     Field("p95_w_mm", "real", lambda c: _rounded(_p95(c), 2)),
     Field("length_px", "real", lambda c: _rounded(c.length_px, 1)),
+    Field("u_length_px", "real", lambda c: _rounded(c.u_length_px, 2)),
     Field("mean_w_px", "real", lambda c: _rounded(mean_width(c.line_xy, c.width_px), 2)),
+    Field("u_mean_w_px", "real", lambda c: _rounded(c.u_width_px, 3)),
     Field("max_w_px", "real", lambda c: _rounded(c.width_px.max(), 2)),
     Field("orient_deg", "real", _orientation),
     Field("confidence", "real", lambda c: _rounded(c.confidence, 3)),
@@ -102,11 +106,30 @@ CRACK_FIELDS: tuple[Field[RoadCrack], ...] = (
     Field("chain_to_m", "real", lambda c: _rounded(c.chainage_to_m, 3)),
     Field("offset_m", "real", lambda c: _rounded(c.offset_m, 3)),
     Field("border", "int", lambda c: int(c.touches_border)),
+    Field("saturated", "int", lambda c: int(c.saturated)),
+    Field("below_res", "int", lambda c: int(c.below_resolution)),
+    Field("grey_share", "real", lambda c: _rounded(c.grey_share, 3)),
+    Field("gap_m", "real", lambda c: _rounded(c.gap_m, 3)),
+    Field("pattern_id", "text", lambda c: c.pattern_id),
     Field("frames", "text", lambda c: ";".join(c.frame_keys)),
     Field("gsd_row_mm", "real", lambda c: _rounded(c.gsd_mm[0], 3) if c.gsd_mm else None),
     Field("gsd_col_mm", "real", lambda c: _rounded(c.gsd_mm[1], 3) if c.gsd_mm else None),
     Field("widths_mm", "text", lambda c: _width_list(c.width_mm)),
     Field("widths_px", "text", lambda c: _width_list(c.width_px)),
+)
+
+PATTERN_FIELDS: tuple[Field[RoadNetwork], ...] = (
+    Field("pattern_id", "text", lambda p: p.pattern_id),
+    Field("recording", "text", lambda p: p.recording),
+    Field("kind", "text", lambda p: p.kind),
+    Field("area_m2", "real", lambda p: _rounded(p.area_m2, 4)),
+    Field("cells", "int", lambda p: p.cell_count),
+    Field("mean_cell_m", "real", lambda p: _rounded(p.mean_cell_m, 3)),
+    Field("crack_length_m", "real", lambda p: _rounded(p.crack_length_m, 3)),
+    Field("mean_w_mm", "real", lambda p: _rounded(p.mean_width_mm, 2)),
+    Field("confidence", "real", lambda p: _rounded(p.confidence, 3)),
+    Field("chain_from_m", "real", lambda p: _rounded(p.chainage_from_m, 3)),
+    Field("chain_to_m", "real", lambda p: _rounded(p.chainage_to_m, 3)),
 )
 
 SECTION_FIELDS: tuple[Field[Section], ...] = (
@@ -124,6 +147,7 @@ SECTION_FIELDS: tuple[Field[Section], ...] = (
     Field("crack_area_pct", "real", lambda s: _rounded(_share_percent(s), 4)),
     Field("mean_w_mm", "real", lambda s: _rounded(s.mean_width_mm, 2)),
     Field("max_w_mm", "real", lambda s: _rounded(s.max_width_mm, 2)),
+    Field("pattern_area_m2", "real", lambda s: _rounded(s.pattern_area_m2, 4)),
     Field("longitudinal_m", "real", lambda s: _rounded(s.longitudinal_m, 3)),
     Field("transverse_m", "real", lambda s: _rounded(s.transverse_m, 3)),
     Field("other_m", "real", lambda s: _rounded(s.other_m, 3)),

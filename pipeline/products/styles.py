@@ -32,6 +32,8 @@ MM_BOUNDS = (0.0, 3.0, 6.0, 10.0, 20.0)
 PX_BOUNDS = (0.0, 2.0, 4.0, 8.0, 16.0)
 """Pixels, where there is no ground scale."""
 
+PATTERN_COLOURS = {"alligator": "#8f2d8c", "block": "#2f5d8a"}
+
 STATUS_COLOURS = {"ok": "#d1345b", "no_crack": "#5f9e6e", "skipped": "#8a8f98"}
 
 
@@ -48,7 +50,7 @@ def class_of(width: float, classes: tuple[WidthClass, ...]) -> int:
 
 
 def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str]:
-    """QML by layer name: cracks by mean width, sections by crack length per metre, frames by status.
+    """QML by layer name: cracks by mean width, patterns by kind, sections by crack length per metre, frames by status.
 
     Where there is no direction of travel (`directed` False), sections go by the share of their area that is crack.
     """
@@ -67,8 +69,10 @@ def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str
         for low, high, colour in zip(bounds[:-1], bounds[1:], shades, strict=True)
     ]  # fmt: skip
     frames = [(name, name, _fill(colour, colour, 40)) for name, colour in STATUS_COLOURS.items()]
+    patterns = [(name, name, _fill(colour, colour, 60)) for name, colour in PATTERN_COLOURS.items()]
     return {
         "cracks": _graduated(attribute, cracks, "line"),
+        "patterns": _categorised("kind", patterns),
         "sections": _graduated(density, sections, "fill"),
         "frames": _categorised("status", frames),
     }

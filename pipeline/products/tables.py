@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from crackmap.pipeline.products.publish import publish_bytes
-from crackmap.pipeline.products.rows import CRACK_FIELDS, SECTION_FIELDS, Value, printable, values
-from crackmap.pipeline.records import FrameOutcome, RoadCrack, Section
+from crackmap.pipeline.products.rows import CRACK_FIELDS, PATTERN_FIELDS, SECTION_FIELDS, Value, printable, values
+from crackmap.pipeline.records import FrameOutcome, RoadCrack, RoadNetwork, Section
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula (OWASP, CSV Injection)."""
@@ -18,6 +18,11 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def write_cracks_csv(path: Path, cracks: Sequence[RoadCrack]) -> None:
     """One row per crack, equal to the `cracks` layer of the GeoPackage without its geometry."""
     _write(path, [field.name for field in CRACK_FIELDS], (values(CRACK_FIELDS, crack) for crack in cracks))
+
+
+def write_patterns_csv(path: Path, patterns: Sequence[RoadNetwork]) -> None:
+    """One row per pattern, equal to the `patterns` layer of the GeoPackage without its geometry."""
+    _write(path, [field.name for field in PATTERN_FIELDS], (values(PATTERN_FIELDS, pattern) for pattern in patterns))
 
 
 def write_sections_csv(path: Path, sections: Sequence[Section]) -> None:

@@ -14,9 +14,17 @@ import pyogrio
 import shapely
 from pyproj import CRS
 
+from crackmap.pipeline.networks import polygon_of
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publishing
-from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, SECTION_FIELDS, printable, table
+from crackmap.pipeline.products.rows import (
+    CRACK_FIELDS,
+    FRAME_FIELDS,
+    PATTERN_FIELDS,
+    SECTION_FIELDS,
+    printable,
+    table,
+)
 from crackmap.pipeline.products.styles import layer_styles
 from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
 from crackmap.stages.records import FloatArray
@@ -43,7 +51,7 @@ def meaning(output: OutputFrame) -> str:
 
 
 def write_geopackage(path: Path, result: SurveyResult) -> None:
-    """Writes the layers cracks, sections and frames, their QGIS styles, and what the coordinates mean.
+    """Writes the layers cracks, patterns, sections and frames, their QGIS styles, and what the coordinates mean.
 
     The bytes are a function of the result alone.
 
@@ -59,11 +67,11 @@ def write_geopackage(path: Path, result: SurveyResult) -> None:
                 dataset_options={"VERSION": "1.3"},
             )  # fmt: skip
         polygons = {
-            "sections": (table(SECTION_FIELDS, result.sections), [s.outline_xy for s in result.sections]),
-            "frames": (table(FRAME_FIELDS, result.outcomes), [o.footprint_xy for o in result.outcomes]),
+            "patterns": (table(PATTERN_FIELDS, result.networks), [polygon_of(n) for n in result.networks]),
+            "sections": (table(SECTION_FIELDS, result.sections), [_polygon(s.outline_xy) for s in result.sections]),
+            "frames": (table(FRAME_FIELDS, result.outcomes), [_polygon(o.footprint_xy) for o in result.outcomes]),
         }
-        for name, (rows, outlines) in polygons.items():
-            geometry = [_polygon(outline) for outline in outlines]
+        for name, (rows, geometry) in polygons.items():
             layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
             pyogrio.write_dataframe(layer, temporary, layer=name, driver="GPKG", geometry_type="Polygon")
         pyogrio.write_dataframe(_info(result), temporary, layer="crackmap_info", driver="GPKG")

@@ -14,7 +14,12 @@ from crackmap.pipeline.products.geojson import write_geojson
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays
 from crackmap.pipeline.products.report import write_report
-from crackmap.pipeline.products.tables import write_cracks_csv, write_sections_csv, write_skipped_csv
+from crackmap.pipeline.products.tables import (
+    write_cracks_csv,
+    write_patterns_csv,
+    write_sections_csv,
+    write_skipped_csv,
+)
 from crackmap.pipeline.products.vectors import meaning, write_geopackage, write_geoparquet
 from crackmap.pipeline.records import CoordinateKind, SurveyResult
 
@@ -45,6 +50,7 @@ def write_products(
     _remove(out / "run.json")
     write_geopackage(out / "crackmap.gpkg", result)
     write_cracks_csv(out / "cracks.csv", result.cracks)
+    write_patterns_csv(out / "patterns.csv", result.networks)
     write_sections_csv(out / "sections.csv", result.sections)
     write_geoparquet(out / "cracks.parquet", result)
     if result.output.kind is CoordinateKind.MAP:
@@ -88,6 +94,7 @@ def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]
             "no_crack": status["no_crack"],
             "skipped": status["skipped"],
             "cracks": len(result.cracks),
+            "patterns": len(result.networks),
             "sections": len(result.sections),
         },
         "notes": list(all_notes(result)),
@@ -99,8 +106,8 @@ def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]
 
 def _inventory(out: Path, result: SurveyResult) -> list[dict[str, str | int]]:
     """Path, size and sha256 of every product but run.json, in order of path."""
-    names = ["crackmap.gpkg", "cracks.csv", "sections.csv", "cracks.parquet", "cracks.geojson", "skipped.csv",
-             "report.html"]  # fmt: skip
+    names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
+             "skipped.csv", "report.html"]  # fmt: skip
     names += [f"masks/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
     try:
         return [

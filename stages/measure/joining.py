@@ -160,7 +160,7 @@ def _probability_along(tips_xy_px: FloatArray, field: ProbabilityField) -> Float
 
 
 def _in_window(xy_px: FloatArray, field: ProbabilityField) -> FloatArray:
-    return xy_px - np.array([field.x0_px, field.y0_px], float)
+    return np.asarray(xy_px - np.array([field.x0_px, field.y0_px], float), float)
 
 
 def _paired(ends: _Ends, first: IntArray, second: IntArray, cost: FloatArray) -> dict[int, int]:
@@ -205,7 +205,7 @@ def _chained(
 ) -> MeasuredLine:
     if len(chain) == 1:
         return lines[chain[0][0]]
-    parts = []
+    parts: list[FloatArray] = []
     gap_px = 0.0
     for k, side in chain:
         line = lines[k]
@@ -223,9 +223,10 @@ def _chained(
 
 
 def _bridge(start: FloatArray, end: FloatArray, field: ProbabilityField, spacing_px: float) -> FloatArray:
-    """(n, 5) x, y, width, probability and clearness of the vertices between two ends, n >= 0."""
+    """(n, 5) x, y, width, probability and clearness (none: no crack is seen there) of the vertices between."""
     pieces = max(round(float(np.hypot(*(end[:2] - start[:2]))) / spacing_px), 1)
     share = (np.arange(1, pieces) / pieces)[:, None]
     vertices = start * (1 - share) + end * share
     vertices[:, 3] = field.at(_in_window(vertices[:, :2], field))
-    return vertices
+    vertices[:, 4] = 0.0
+    return np.asarray(vertices, float)

@@ -57,7 +57,8 @@ class ProbabilityField:
         """Bilinear probability, 0 to 1, at points (..., 2) in window pixels from the top-left corner."""
         xy = centre_from_corner_xy(xy_px) + 1.0
         values = map_coordinates(self.padded, (xy[..., 1], xy[..., 0]), order=1, mode="nearest", output=np.float32)
-        return np.asarray(values / np.float32(255.0), np.float32)
+        values *= np.float32(1 / 255.0)
+        return np.asarray(values, np.float32)
 
     def is_far_inside(self, xy_px: FloatArray, reach_px: float) -> bool:
         """Whether all points (N, 2) lie farther than `reach_px` from the image border."""
@@ -126,38 +127,39 @@ def _sections(
     if not field.is_far_inside(xy, (most + 1) * _STEP_PX):
         p *= field.share_inside(places, _STEP_PX)
     p[np.abs(steps)[None, :] > reach[:, None]] = 0.0
-    near = np.abs(steps)[None, :] * _STEP_PX <= np.maximum(1.0, 0.5 * half_width)[:, None]
-    start = np.argmax(np.where(near, p, -1.0), axis=1)
-    kept = _reached(p, start, floor)
-    weight = np.where(kept, p, 0.0).astype(np.float64)
-    total = weight.sum(axis=1)
+    near = int(max(1.0, 0.5 * half_width.max()) / _STEP_PX)
+    middle = p[:, most - near : most + near + 1].copy()
+    middle[np.abs(np.arange(-near, near + 1))[None, :] * _STEP_PX > np.maximum(1.0, 0.5 * half_width)[:, None]] = -1.0
+    start = most - near + np.argmax(middle, axis=1)
+    kept = p * _reached(p, start, floor)
+    total = kept.sum(axis=1, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        offset = np.where(total > 0, weight @ steps / total, 0.0) * _STEP_PX
-    plateau = weight.max(axis=1)
+        offset = np.where(total > 0, kept @ steps.astype(np.float32) / total, 0.0) * _STEP_PX
+    plateau = kept.max(axis=1).astype(np.float64)
     # From 2.5 px (not yet filled) to 3.5 px (filled at every angle) width at half height.
-    filled = np.clip((weight > 0.5 * plateau[:, None]).sum(axis=1) * _STEP_PX - 2.5, 0.0, 1.0)
+    filled = np.clip((kept > np.float32(0.5) * plateau[:, None]).sum(axis=1) * _STEP_PX - 2.5, 0.0, 1.0)
     return total * _STEP_PX / np.where(plateau > 0, plateau, 1.0) ** filled, offset
 
 
 def _reached(p: NDArray[np.float32], start: NDArray[np.int64], floor: float) -> NDArray[np.bool_]:
     """(N, S) the samples that belong to the crack at `start`."""
-    count = p.shape[1]
-    index = np.arange(count)
+    index = np.arange(p.shape[1])
     kept = np.zeros(p.shape, bool)
-    for side in (1, -1):
-        at = start[:, None] + side * index[None, :]
-        there = (at >= 0) & (at < count)
-        outward = np.where(there, np.take_along_axis(p, np.clip(at, 0, count - 1), axis=1), 0.0)
-        falling = np.minimum.accumulate(outward, axis=1)
-        stop = (outward < floor) | ((outward - falling > _VALLEY_RISE) & (falling < 0.5))
-        last = np.where(stop.any(axis=1), np.argmax(stop, axis=1), count)
-        lowest = np.argmin(np.where(index[None, :] < last[:, None], outward, np.inf), axis=1)
-        is_valley = np.take_along_axis(outward, np.minimum(last, count - 1)[:, None], axis=1)[:, 0] >= floor
-        last = np.where(is_valley & (last < count), lowest + 1, last)
-        reach = (side * (index[None, :] - start[:, None]) >= 0) & (
-            np.abs(index[None, :] - start[:, None]) < last[:, None]
-        )
-        kept |= reach
+    for outward, column in ((p, index), (p[:, ::-1], index[::-1])):
+        beyond = column[None, :] >= start[:, None] if outward is p else column[None, :] <= start[:, None]
+        # What lies before the start is held at its value, so that falls and rises count from there.
+        side = np.where(beyond, outward, np.float32(2.0))
+        lowest = np.minimum.accumulate(side, axis=1)
+        stop = (side < floor) | ((side - lowest > _VALLEY_RISE) & (lowest < 0.5))
+        open_ = ~np.logical_or.accumulate(stop, axis=1)
+        # Where a neighbour rises, the crack ends in the valley between the two.
+        last = np.where(stop.any(axis=1), np.argmax(stop, axis=1), p.shape[1] - 1)
+        at_stop = np.take_along_axis(side, last[:, None], axis=1)
+        rises = (at_stop >= floor) & stop.any(axis=1)[:, None]
+        valley = np.argmin(np.where(open_, side, np.float32(3.0)), axis=1)
+        open_ &= ~rises | (index[None, :] <= valley[:, None])
+        open_ &= beyond
+        kept |= open_ if outward is p else open_[:, ::-1]
     return kept
 
 

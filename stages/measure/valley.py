@@ -23,8 +23,10 @@ from crackmap.stages.measure.picture import ALONG_PX, Profiles, smoothed_along
 from crackmap.stages.records import FloatArray
 
 _NOISY_PX = 0.3
+_NARROW_PX = 4.0
 _LONGER_PX = (12.0, 36.0)
-"""Above this uncertainty a row is read over these longer stretches of line (standard deviations)."""
+"""Above this uncertainty, and below this width, a row is read over longer stretches of line (standard deviations).
+Wide cracks need it not, and would lose their taper."""
 
 _WIDTH_STEP_PX = 0.3
 _NARROWEST_PX = 0.4
@@ -43,6 +45,8 @@ PRIOR_SPREAD_PX = 0.75
 """Point spread of a well-focused survey camera: optics, half a pixel of pixel size, JPEG; where nothing says more."""
 
 _PRIOR_LOG_SD = 0.35
+
+_LONG_ROWS = 60
 
 _LOG_SD_OF_A_LINE = 0.12
 """By how much one line alone misleads about the point spread: its edges are rough, its profiles not quite aligned."""
@@ -112,7 +116,7 @@ def valley_widths(profiles: Profiles, spread: PointSpread) -> ValleyWidths:
     slope = _slope_of(profiles.x_px, valleys, spread.sigma_px)
     result = _read(profiles, profiles.grey, valleys, slope, ALONG_PX)
     for along_px in _LONGER_PX:
-        noisy = profiles.clear & ((result.u_noise_px > _NOISY_PX) | ~result.valid)
+        noisy = profiles.clear & ((result.u_noise_px > _NOISY_PX) | ~result.valid) & (result.width_px < _NARROW_PX)
         if not noisy.any():
             break
         grey = smoothed_along(profiles.grey, profiles.clear, float(np.sqrt(along_px**2 - ALONG_PX**2)))
@@ -151,7 +155,7 @@ def point_spread(samples: Sequence[Profiles]) -> PointSpread:
     lines = 0
     posterior = -((logs - np.log(PRIOR_SPREAD_PX)) ** 2) / (2 * _PRIOR_LOG_SD**2)
     for profiles in samples:
-        kept = profiles.clear
+        kept = profiles.clear & _of_long_lines(profiles)
         if not kept.any():
             continue
         free = _without_road(profiles.grey[kept], profiles.x_px)
@@ -169,6 +173,16 @@ def point_spread(samples: Sequence[Profiles]) -> PointSpread:
     log_sd = (logs[1] - logs[0]) / np.sqrt(max(curvature, 1e-6))
     log_sd = float(np.hypot(log_sd, _LOG_SD_OF_A_LINE / np.sqrt(max(lines, 1))))
     return PointSpread(sigma, sigma * min(log_sd, _PRIOR_LOG_SD))
+
+
+def _of_long_lines(profiles: Profiles) -> NDArray[np.bool_]:
+    """(M,) rows of lines with at least _LONG_ROWS clear rows; all rows where there is no such line.
+
+    The short edges of a network wobble, and their profiles blur what they are to tell.
+    """
+    rows = np.bincount(profiles.line[profiles.clear] + 1, minlength=int(profiles.line.max()) + 2)
+    long = rows[profiles.line + 1] >= _LONG_ROWS
+    return long if long.any() else np.ones(len(long), bool)
 
 
 def _valleys(x: FloatArray, sigma_px: float) -> _Valleys:

@@ -30,6 +30,9 @@ _U_STEADY_PX2 = 0.06
 """What the valley model leaves: 0.04 px, and 0.06 px^2 / width from profiles that are not aligned to better than a
 tenth of a pixel (misalignment widens a narrow valley)."""
 
+_U_UNCLEAR = 0.1
+"""Of the width, where it is taken over from the clear line beside a junction or tip."""
+
 _U_SATURATED_PX = 0.5
 """Black or white cuts off the valley's shape: its edges are then known to about half a pixel."""
 
@@ -149,6 +152,7 @@ def _read_line(
     u_spread = np.hypot(spread.u_sigma_px, _U_SPREAD_SHARE * spread.sigma_px) * np.abs(there(valleys.slope[good]))
     u_valley = _U_VALLEY_PX + _U_STEADY_PX2 / np.maximum(width, 0.5)
     clipped = np.interp(place, along, profiles.clipped[rows].astype(np.float64)) > 0.5
+    u_valley = u_valley + _U_UNCLEAR * width * (1.0 - np.interp(place, along, profiles.clear[rows].astype(np.float64)))
     u_common = np.sqrt(u_spread**2 + u_valley**2 + np.where(clipped, _U_SATURATED_PX, 0.0) ** 2)
     # After smoothing by sigma along the line, 2 sqrt(pi) sigma rows share their noise.
     noise = there(valleys.u_noise_px[good] * np.sqrt(2 * np.sqrt(np.pi) * valleys.along_px[good]))

@@ -200,7 +200,7 @@ def test_sections_are_computed_again_without_the_nets(tmp_path: Path, monkeypatc
 def test_measure_prints_a_table_and_json(tmp_path: Path) -> None:
     draw(tmp_path / "a.png")
     table = invoke("measure", tmp_path / "a.png", "--gsd", "2.0")
-    assert "1 cracks" in table.output and "mm" in table.output
+    assert "a.png: 1 crack\n" in table.output and "mean width mm" in table.output
     report = json.loads(invoke("measure", tmp_path / "a.png", "--json").output)
     (crack,) = report[0]["cracks"]
     assert crack["length_px"] == pytest.approx(500, rel=0.03)
@@ -211,10 +211,34 @@ def test_measure_takes_a_mask_with_pixels_of_two_sizes(tmp_path: Path) -> None:
     mask = np.zeros((400, 600), np.uint8)
     mask[50:350, 300:306] = 255
     (tmp_path / "mask.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
-    report = json.loads(invoke("measure", "--mask", tmp_path / "mask.png", "--gsd", "2.0,5.0", "--json").output)
+    report = json.loads(invoke("measure", "--masks-only", tmp_path / "mask.png", "--gsd", "2.0,5.0", "--json").output)
     (crack,) = report[0]["cracks"]
     assert crack["length_m"] == pytest.approx(1.5, rel=0.03)
     assert crack["mean_width_mm"] == pytest.approx(12.0, abs=0.8)
+
+
+def test_measure_takes_what_segment_wrote_beside_the_image(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    assert invoke("segment", tmp_path / "photos", "-o", tmp_path / "masks").exit_code == 0
+    result = invoke("measure", tmp_path / "photos", "--mask", tmp_path / "masks", "--gsd", "2.0", "--width-classes",
+                    "3,10,20", "-o", tmp_path / "out", "--json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.output)
+    assert report["totals"]["length_m"] == pytest.approx(1.0, rel=0.03)
+    assert [round(item["length_m"], 1) for item in report["width_classes"]] == [0.0, 0.0, 1.0, 0.0]
+    assert (tmp_path / "out" / "a_cracks.jpg").is_file()
+
+
+@pytest.mark.parametrize("edges", ["", "a", "3,2", "0,1", "-1", "1,2,3,4,5", "nan", "1,inf"])
+def test_impossible_width_classes_are_wrong_usage(tmp_path: Path, edges: str) -> None:
+    draw(tmp_path / "a.png")
+    assert invoke("measure", tmp_path / "a.png", "--masks-only", "--width-classes", edges).exit_code == 2
+
+
+def test_a_mask_beside_images_that_are_masks_is_wrong_usage(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    result = invoke("measure", tmp_path / "a.png", "--masks-only", "--mask", tmp_path / "a.png")
+    assert result.exit_code == 2 and "choose one" in result.output
 
 
 def test_segment_writes_masks_in_the_pixels_of_the_image(tmp_path: Path) -> None:
@@ -225,6 +249,39 @@ def test_segment_writes_masks_in_the_pixels_of_the_image(tmp_path: Path) -> None
     assert mask.shape == (400, 600)
     assert (mask[202, 100:500] > 250).all()
     assert not mask[:100].any()
+
+
+@pytest.mark.parametrize("camera", ["downward", "forward"])
+def test_synth_draws_a_survey_that_run_measures(tmp_path: Path, camera: str) -> None:
+    drawn = invoke("synth", tmp_path / "road", "--camera", camera, "--frames", 3, "--size", "480x360", "--plain",
+                   "--cracks", 10, "--seed", 1)  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    assert "crackmap run" in drawn.output
+    for folder in ("images", "masks"):
+        assert len(list((tmp_path / "road" / folder).iterdir())) == 3
+    result = invoke("run", tmp_path / "road", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
+def test_synth_writes_several_passes_into_folders_of_their_own(tmp_path: Path) -> None:
+    result = invoke("synth", tmp_path, "--frames", 2, "--size", "160x120", "--passes", 2, "--kinds", "arc,branch")
+    assert result.exit_code == 0, result.output
+    first, second = ((tmp_path / name / "truth.json").read_bytes() for name in ("pass1", "pass2"))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--kinds", "zigzag"),
+        ("--size", "wide"),
+        ("--camera", "forward", "--gsd", "2"),
+        ("--passes", "2", "--pass", "1"),
+        ("--jpeg", "0"),
+    ],
+)
+def test_synth_refuses_what_cannot_be_drawn(tmp_path: Path, wrong: tuple[str, ...]) -> None:
+    assert invoke("synth", tmp_path / "road", *wrong).exit_code == 2
 
 
 @pytest.mark.parametrize("gsd", ["0", "-1", "abc", "1,2,3"])

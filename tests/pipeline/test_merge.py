@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,13 @@ def test_a_line_that_crosses_a_seam_back_and_forth_is_one_line():
     line = np.column_stack([t * 1.6 - 0.8, 6.0 + 0.2 * np.sin(2 * np.pi * 1.5 * t)])
     (crack,) = merged(survey([line], FRAMES))
     assert crack.length_m == pytest.approx(np.hypot(*np.diff(line, axis=0).T).sum())
+
+
+def test_a_crack_over_two_seams_with_a_gap_at_one_of_them_is_one_crack_and_its_gap_is_counted_once():
+    parts = [dense((0.1, 2.6), (0.1, 5.95)), dense((0.1, 6.05), (0.1, 7.9))]
+    (crack,) = merged(survey(parts, FRAMES))
+    assert crack.frame_keys == tuple(frame.key for frame in FRAMES[:3])
+    assert crack.length_m == pytest.approx(5.3)
 
 
 def test_a_ring_across_a_seam_stays_one_open_line():
@@ -270,3 +278,48 @@ def test_no_frames_and_no_cracks_give_no_cracks():
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(InputError, match="join_gap_m"):
         MergeSettings(join_gap_m=0.0)
+
+
+def test_uncertainty_of_length_is_whole_for_a_whole_crack_and_never_averages_out_over_pieces():
+    numbers = {"u_length_m": 0.01, "u_length_px": 5.0, "u_width_mm": 0.4, "u_width_px": 0.2}
+    (whole,) = merged([(FRAMES[0], (replace(seen(FRAMES[0], dense((0, 2.5), (0, 3.5))), **numbers),))])
+    assert [getattr(whole, name) for name in numbers] == list(numbers.values())
+    per_frame = survey([dense((0.0, 3.0), (0.0, 5.0))], FRAMES[:2])
+    per_frame = [(frame, tuple(replace(crack, **numbers) for crack in cracks)) for frame, cracks in per_frame]
+    (joined,) = merged(per_frame)
+    # Each frame keeps a metre of the two it sees: 0.01 * sqrt(1 / 2) twice, added plainly.
+    assert joined.length_m == pytest.approx(2.0)
+    assert joined.u_length_m == pytest.approx(2 * 0.01 * math.sqrt(0.5), rel=1e-6)
+    assert joined.u_length_m / joined.length_m >= 0.01 / 2.0
+    assert joined.u_width_mm == pytest.approx(0.4)
+
+
+def test_the_gap_at_a_seam_adds_to_the_uncertainty_of_length():
+    lower, upper = two_frames(dense((0.0, 3.0), (0.0, 4.5)), dense((0.12, 3.5), (0.12, 5.0)))
+    (a,), (b,) = ((replace(crack, u_length_m=0.0, u_length_px=0.0),) for _, (crack,) in (lower, upper))
+    (crack,) = merged([(lower[0], (a,)), (upper[0], (b,))])
+    assert crack.u_length_m == pytest.approx(0.12 / math.sqrt(3))
+    assert crack.u_length_px == pytest.approx(60 / math.sqrt(3))
+    assert crack.gap_m == pytest.approx(0.12) and crack.gap_px == pytest.approx(60)
+
+
+def test_numbers_of_the_pieces_are_weighted_by_length_and_flags_hold_for_any():
+    lower, upper = two_frames(dense((0.0, 3.0), (0.0, 4.0)), dense((0.0, 4.0), (0.0, 7.0)))
+    seen_by = FRAMES[1]
+    a = replace(lower[1][0], u_width_mm=0.2, grey_share=1.0, gap_px=50.0, saturated=True)
+    b = replace(upper[1][0], u_width_mm=0.6, grey_share=0.5, below_resolution=True)
+    (crack,) = merged([(lower[0], (a,)), (replace(seen_by, owns_y_m=(2.0, 5.0)), (b,))])
+    assert crack.length_m == pytest.approx(4.0)
+    assert crack.u_width_mm == pytest.approx((0.2 + 3 * 0.6) / 4)
+    assert crack.grey_share == pytest.approx((1.0 + 3 * 0.5) / 4)
+    assert crack.gap_m == pytest.approx(0.1)
+    assert crack.saturated and crack.below_resolution
+    assert crack.u_length_m is None
+
+
+def test_an_uncertainty_that_one_piece_lacks_is_unknown_for_the_whole():
+    per_frame = survey([dense((0.0, 3.0), (0.0, 5.0))], FRAMES[:2])
+    first, second = per_frame
+    known = replace(first[1][0], u_length_m=0.01, u_length_px=5.0, u_width_mm=0.4, u_width_px=0.2)
+    (crack,) = merged([(first[0], (known,)), second])
+    assert (crack.u_length_m, crack.u_length_px, crack.u_width_mm, crack.u_width_px) == (None,) * 4

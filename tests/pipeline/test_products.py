@@ -132,7 +132,7 @@ def test_geopackage_geometry_and_widths_per_vertex_come_back(road):
 def test_geopackage_is_sound_and_says_what_its_coordinates_mean(road):
     _, out = road
     assert sorted(name for name, _ in pyogrio.list_layers(out / "crackmap.gpkg")) == [
-        "crackmap_info", "cracks", "frames", "layer_styles", "sections",
+        "crackmap_info", "cracks", "frames", "layer_styles", "patterns", "sections",
     ]  # fmt: skip
     with sqlite3.connect(out / "crackmap.gpkg") as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
@@ -148,7 +148,7 @@ def test_geopackage_is_sound_and_says_what_its_coordinates_mean(road):
 def test_qgis_styles_are_valid_xml_for_every_layer(road):
     _, out = road
     styles = pyogrio.read_dataframe(out / "crackmap.gpkg", layer="layer_styles")
-    assert set(styles.f_table_name) == {"cracks", "sections", "frames"}
+    assert set(styles.f_table_name) == {"cracks", "patterns", "sections", "frames"}
     assert styles.useAsDefault.all()
     for name, qml in zip(styles.f_table_name, styles.styleQML, strict=True):
         renderer = ET.fromstring(qml).find("renderer-v2")
