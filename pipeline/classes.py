@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from crackmap.calibration.errors import require
-from crackmap.pipeline.polyline import places_with_crossings, read_at, segment_lengths
+from crackmap.pipeline.polyline import places_with_crossings, read_at
+from crackmap.stages.polyline import segment_lengths
 from crackmap.stages.records import FloatArray
 
 

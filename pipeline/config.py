@@ -132,6 +132,14 @@ class GroundConfig(_Table):
         examples=[["_RAW.jpg", "_LANE.png"]],
     )
 
+    scale_uncertainty_percent: Annotated[float, Field(ge=0, lt=100, allow_inf_nan=False)] | None = Field(
+        None,
+        description="standard uncertainty of lengths on the road that the method leaves, per cent; part of the "
+        "uncertainty of every crack. By default 3 for lane (lane widths of one class of road scatter by a decimetre), "
+        "0 for the others: they are taken as exact",
+        examples=[1.0],
+    )
+
     @model_validator(mode="after")
     def _check_method(self) -> Self:
         needs = {

@@ -58,7 +58,10 @@ def rendered_frames(settings: SyntheticSettings, number: int = 1) -> Iterator[Re
         vehicle = np.array(drive.vehicle_xy_m(index, camera.step_m))
         lines = [line for crack in truth.cracks for line in _in_sight(crack, vehicle, camera)]
         yield RenderedFrame(
-            np.ascontiguousarray(picture[..., ::-1]), mask / np.float32(255), tuple(lines), camera.plane
+            np.ascontiguousarray(picture[..., ::-1]),
+            np.asarray(mask / np.float32(255), np.float32),
+            tuple(lines),
+            camera.plane,
         )
 
 

@@ -8,14 +8,14 @@ meet it is open which line goes on as which.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from crackmap.pipeline.polyline import axial_direction_deg
-from crackmap.stages.polyline import arc_length, resampled
+from crackmap.stages.polyline import arc_length, principal_direction_deg, resampled
 from crackmap.stages.records import Crack, FloatArray
 
 WIDTH_CLASSES_PX = ((1, 2), (2, 3), (3, 5), (5, 10), (10, 20))
@@ -184,7 +184,7 @@ def _error(
     mean_true_mm = float(np.average(true_width_mm, weights=found.step_m))
     error_mm = float(np.average(found.width_mm, weights=found.step_m)) - mean_true_mm
     length_m = float(arc_length(true.xy_m)[-1])
-    direction = axial_direction_deg(np.diff(true.xy_m, axis=0))
+    direction = principal_direction_deg(true.xy_m)
     turned = abs((crack.orientation_deg - direction + 90.0) % 180.0 - 90.0)
     return CrackError(
         name=true.name,
@@ -205,7 +205,8 @@ def _error(
 def table(errors: GeometryErrors) -> str:
     """The errors as a table for the terminal, by class of true width."""
     lines = [
-        "width class  cracks  width bias      MAE  at vertices     length |mean|     p95   direction   within 2 u (width, length)"
+        "width class  cracks  width bias      MAE  at vertices     length |mean|     p95   direction"
+        "   within 2 u (width, length)"
     ]
     for low, high in (*WIDTH_CLASSES_PX, (0, np.inf)):
         rows = [row for row in errors.cracks if low <= row.true_width_px < high]
@@ -221,7 +222,8 @@ def table(errors: GeometryErrors) -> str:
 
 def _row(rows: Sequence[CrackError]) -> str:
     numbers = summary(rows)
-    direction = numbers["direction_deg"]
+    turned = [row.direction_deg for row in rows if row.direction_deg is not None]
+    direction = float(np.mean(turned)) if turned else None
     return (
         f"{numbers['width_bias_px']:+7.2f} px {numbers['width_mae_px']:5.2f} px {numbers['vertex_mae_px']:8.2f} px "
         f"{numbers['length_percent']:12.2f} % {numbers['length_p95_percent']:6.2f} % "
@@ -230,8 +232,25 @@ def _row(rows: Sequence[CrackError]) -> str:
     )
 
 
-def summary(rows: Sequence[CrackError]) -> dict[str, float | None]:
-    """The figures of some cracks as plain values."""
+def report(errors: GeometryErrors) -> dict[str, Any]:
+    """The errors as plain values, ready for JSON: in all, by class of true width, and crack by crack."""
+    classes = {}
+    for low, high in WIDTH_CLASSES_PX:
+        rows = [row for row in errors.cracks if low <= row.true_width_px < high]
+        classes[f"{low}-{high} px"] = summary(rows) if rows else None
+    return {
+        "true_m": errors.true_m,
+        "measured_m": errors.measured_m,
+        "missed_m": errors.missed_m,
+        "false_m": errors.false_m,
+        "all": summary(errors.cracks) if errors.cracks else None,
+        "by_width": classes,
+        "cracks": [asdict(row) for row in errors.cracks],
+    }
+
+
+def summary(rows: Sequence[CrackError]) -> dict[str, float]:
+    """The figures of some cracks, one or more, as plain values; NaN for a direction that none of them has."""
     width = np.array([row.width_px for row in rows])
     length = np.array([100 * row.length_m / row.true_length_m for row in rows])
     directions = [row.direction_deg for row in rows if row.direction_deg is not None]
@@ -245,7 +264,7 @@ def summary(rows: Sequence[CrackError]) -> dict[str, float | None]:
         "length_bias_percent": float(length.mean()),
         "length_percent": float(np.abs(length).mean()),
         "length_p95_percent": float(np.percentile(np.abs(length), 95)),
-        "direction_deg": float(np.mean(directions)) if directions else None,
+        "direction_deg": float(np.mean(directions)) if directions else float("nan"),
         "place_mm": float(np.mean([row.place_mm for row in rows])),
         "width_within_2u": float(np.mean([abs(row.width_mm) <= 2 * row.u_width_mm for row in rows])),
         "length_within_2u": float(np.mean([abs(row.length_m) <= 2 * row.u_length_m for row in rows])),

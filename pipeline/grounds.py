@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.pipeline.config import GroundConfig, LimitsConfig
 from crackmap.pipeline.images import open_image
 from crackmap.pipeline.listing import Entry, Skipped
+
+LANE_UNCERTAINTY_PERCENT = 3.0
+"""Scale from a lane of nominal width: lanes of one class of road differ by a decimetre or so."""
 
 MOST_MASKS = 60
 """Lane masks read per recording: the median of 60 moves by less than a pixel when more are added."""
@@ -61,6 +64,19 @@ def find_grounds(
     Raises:
         CalibrationError: no plane can be made for any recording.
     """
+    result = _find(entries, ground, limits, gsd_mm)
+    percent = ground.scale_uncertainty_percent
+    if percent is None:
+        percent = LANE_UNCERTAINTY_PERCENT if gsd_mm is None and ground.method == "lane" else 0.0
+    vague = {id(plane): replace(plane, u_scale=percent / 100) for plane in result.planes.values()}
+    # Frames of one recording go on sharing one plane: strips are planned once for each.
+    result.planes = {key: vague[id(plane)] for key, plane in result.planes.items()}
+    return result
+
+
+def _find(
+    entries: Sequence[Entry], ground: GroundConfig, limits: LimitsConfig, gsd_mm: float | tuple[float, float] | None
+) -> Grounds:
     pixel_mm = gsd_mm if gsd_mm is not None else ground.gsd_mm if ground.method == "gsd" else None
     if pixel_mm is not None:
         trust = trust_limits(limits, pixel_mm=float(np.max(pixel_mm)))
@@ -92,8 +108,8 @@ def _of_recording(
         plane = plane_from_points(ground.points_px or (), ground.points_m or (), size_wh_px=size, limits=limits)
     else:
         # The configuration is checked for these keys when it is read.
-        width_m, focal_px, replace = ground.lane_width_m or 0.0, ground.focal_px or 0.0, ground.mask_replace or ("", "")
-        view = fit_lane_view(_lane_masks(recording, fitting, replace))
+        width_m, focal_px, endings = ground.lane_width_m or 0.0, ground.focal_px or 0.0, ground.mask_replace or ("", "")
+        view = fit_lane_view(_lane_masks(recording, fitting, endings))
         plane = plane_from_lane(view, lane_width_m=width_m, focal_px=focal_px, size_wh_px=size, limits=limits)
         result.notes.append(
             f"{recording}: ground plane from {view.used} of {view.seen} lane masks; vanishing point "
@@ -108,9 +124,9 @@ def _of_recording(
     ]
 
 
-def _lane_masks(recording: str, entries: list[Entry], replace: tuple[str, str]) -> Iterator[NDArray[np.bool_]]:
+def _lane_masks(recording: str, entries: list[Entry], endings: tuple[str, str]) -> Iterator[NDArray[np.bool_]]:
     """Yields up to MOST_MASKS lane masks, evenly chosen from those that are there and can be read."""
-    ending, mask_ending = replace
+    ending, mask_ending = endings
     paths = [
         entry.path.with_name(entry.path.name.removesuffix(ending) + mask_ending)
         for entry in entries

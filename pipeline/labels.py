@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from crackmap.calibration.frames import centre_from_corner_xy
 from crackmap.pipeline.classes import split_by_width_class
 from crackmap.pipeline.pictures import shrunk
-from crackmap.pipeline.polyline import read_at, segment_lengths, vertex_weights
+from crackmap.pipeline.polyline import read_at
 from crackmap.pipeline.products.styles import WidthClass, width_classes
+from crackmap.stages.polyline import segment_lengths, vertex_weights
 from crackmap.stages.records import Crack, FloatArray
 from crackmap.stages.tiling import PixelSource
 

@@ -15,10 +15,11 @@ from itertools import pairwise
 import numpy as np
 
 from crackmap.calibration.errors import require
-from crackmap.pipeline.polyline import axial_direction_deg, read_at, vertex_weights
+from crackmap.pipeline.polyline import read_at
 from crackmap.pipeline.records import Frame, RoadCrack
 from crackmap.pipeline.seams import JoinLimits, chains, join_at_seams
 from crackmap.pipeline.strips import Piece, cut_to_strip
+from crackmap.stages.polyline import principal_direction_deg, vertex_weights
 from crackmap.stages.records import Crack, FloatArray
 
 SAME_POINT_M = 1e-3
@@ -132,7 +133,7 @@ def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
         line_xy=line_xy,
         width_px=vertices([read_at(piece.places, piece.crack.width_px) for piece in pieces]),
         length_px=sum(lengths_px) + sum(seams_px),
-        orientation_deg=_orientation_deg(pieces),
+        orientation_deg=_orientation_deg(links),
         confidence=min(1.0, max(0.0, _mean([piece.crack.confidence for piece in pieces], lengths_px))),
         touches_border=_touches_border(links),
         frame_keys=tuple(dict.fromkeys(piece.frame.key for piece in sorted(pieces, key=lambda piece: piece.order))),
@@ -226,10 +227,15 @@ def _is_whole(pieces: Sequence[Piece]) -> bool:
     return len(pieces) == 1 and not any(pieces[0].cut)
 
 
-def _orientation_deg(pieces: Sequence[Piece]) -> float:
-    if _is_whole(pieces):
-        return pieces[0].crack.orientation_deg
-    return axial_direction_deg(np.concatenate([np.diff(piece.local_xy, axis=0) for piece in pieces]))
+def _orientation_deg(links: Sequence[tuple[Piece, bool]]) -> float:
+    if _is_whole([piece for piece, _ in links]):
+        return links[0][0].crack.orientation_deg
+    # Every frame counts from the ground under its own camera: chainage brings the pieces into one.
+    return principal_direction_deg(np.concatenate(_in_turn(links, [_course(piece) for piece, _ in links])))
+
+
+def _course(piece: Piece) -> FloatArray:
+    return np.asarray(piece.local_xy + np.array([0.0, _along_m(piece)]), np.float64)
 
 
 def _gsd_mm(pieces: Sequence[Piece]) -> tuple[float, float] | None:

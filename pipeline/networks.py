@@ -10,9 +10,9 @@ import numpy as np
 import shapely
 
 from crackmap.calibration.errors import require
-from crackmap.pipeline.polyline import vertex_weights
 from crackmap.pipeline.records import RoadCrack, RoadNetwork, Section
 from crackmap.stages.measure.networks import Network, find_networks
+from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import FloatArray
 
 ALLIGATOR = "alligator"

@@ -1,4 +1,4 @@
-"""Polylines with numbers at their vertices: cutting, lengths, directions.
+"""Polylines with numbers at their vertices: places on them, cutting, quantiles.
 
 A place along a line is a fractional vertex number t: 2.25 lies a quarter of the way from vertex 2 to vertex 3. All
 numbers of a line (coordinates, widths, chainage) are read at the same places, so they never drift apart.
@@ -12,21 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.stages.records import FloatArray
-
-
-def segment_lengths(xy: FloatArray) -> FloatArray:
-    """(N - 1,) lengths of the segments of a line (N, 2), in its unit."""
-    steps = xy[1:] - xy[:-1]
-    return np.asarray(np.hypot(steps[:, 0], steps[:, 1]), np.float64)
-
-
-def vertex_weights(xy: FloatArray) -> FloatArray:
-    """(N,) length each vertex stands for: half of its segments. Equal weights where the line has no length."""
-    halves = segment_lengths(xy) / 2
-    weights = np.zeros(len(xy))
-    weights[:-1] += halves
-    weights[1:] += halves
-    return weights if weights.any() else np.ones(len(xy))
 
 
 def places_with_crossings(coordinate: FloatArray, levels: Iterable[float]) -> FloatArray:
@@ -52,20 +37,6 @@ def runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
     flags = np.concatenate([[False], inside, [False]])
     edges = np.flatnonzero(flags[1:] != flags[:-1])
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-
-
-def axial_direction_deg(segments_xy: FloatArray) -> float:
-    """Length-weighted principal direction of segments (N, 2): from +y, growing towards +x, degrees in [0, 180).
-
-    The mean of doubled angles (Mardia and Jupp, Directional Statistics, 2000, section 9.2), because a segment and its
-    reverse are the same direction.
-    """
-    x, y = segments_xy.T
-    length = np.hypot(x, y)
-    doubled = 2 * np.arctan2(x, y)
-    angle = np.degrees(np.arctan2((length * np.sin(doubled)).sum(), (length * np.cos(doubled)).sum())) / 2
-    wrapped = float(angle % 180.0)
-    return 0.0 if wrapped >= 180.0 else wrapped
 
 
 def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -121,6 +122,24 @@ def rebuild(out: Path, *, section_length_m: float) -> SurveyResult:
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run.
     """
+    with _reopened(out) as (survey, journal):
+        result, _ = _publish(survey, journal, out, RunSettings(section_length_m=section_length_m))
+    return result
+
+
+def load_result(out: Path, *, section_length_m: float) -> SurveyResult:
+    """The result of a finished run from its journal. Nothing is written.
+
+    Raises:
+        InputError: `out` holds no finished run, or its survey folder has moved.
+        OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
+    """
+    with _reopened(out) as (survey, journal):
+        return assemble(survey, _valid_rows(survey, journal), RunSettings(section_length_m=section_length_m))
+
+
+@contextmanager
+def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
     if not (out / JOURNAL_NAME).exists():
         raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
     with open_journal(out) as journal:
@@ -133,8 +152,7 @@ def rebuild(out: Path, *, section_length_m: float) -> SurveyResult:
                 f"{out}: the survey is described differently now than when it was run; "
                 "run `crackmap run` with --rerun-changed, or restore survey.toml"
             )
-        result, _ = _publish(survey, journal, out, RunSettings(section_length_m=section_length_m))
-    return result
+        yield survey, journal
 
 
 def _as_gsd(value: float | list[float] | None) -> float | tuple[float, float] | None:
@@ -145,8 +163,7 @@ def _publish(
     survey: Survey, journal: Journal, out: Path, settings: RunSettings
 ) -> tuple[SurveyResult, dict[str, float]]:
     """Writes all products from the journal; returns the result and the seconds per stage."""
-    source, hashes = journal.fact("source"), _frame_hashes(survey, journal)
-    rows = {row.key: row for row in journal.rows() if hashes.get(row.key) == row.frame_hash}
+    source, rows = journal.fact("source"), _valid_rows(survey, journal)
     result = assemble(survey, rows, settings)
     seconds = _total_seconds(rows.values())
     info = {
@@ -160,6 +177,11 @@ def _publish(
     }
     write_products(result, out, run_info=info, pictures=_pictures(result, rows))
     return result, seconds
+
+
+def _valid_rows(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
+    hashes = _frame_hashes(survey, journal)
+    return {row.key: row for row in journal.rows() if hashes.get(row.key) == row.frame_hash}
 
 
 def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettings) -> SurveyResult:
@@ -222,7 +244,9 @@ def _frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:
 
     def of(frame: Frame) -> str:
         ground = (
-            None if frame.ground is None else (frame.ground.ground_from_pixel.tolist(), asdict(frame.ground.limits))
+            None
+            if frame.ground is None
+            else (frame.ground.ground_from_pixel.tolist(), asdict(frame.ground.limits), frame.ground.u_scale)
         )
         facts = json.dumps([ground, frame.owns_y_m, asdict(frame.placement), frame.chainage_m, frame.size_wh_px])
         return hashlib.sha256((run + facts).encode()).hexdigest()

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from crackmap.pipeline.polyline import segment_lengths
 from crackmap.pipeline.records import Frame, Placement
 from crackmap.pipeline.strips import Piece, local_line
+from crackmap.stages.polyline import segment_lengths
 
 TANGENT_SPAN_M = 0.25
 """Length of line on which direction and width at an end are read: a dozen pixels or more at survey resolutions."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from crackmap.calibration.errors import require
 from crackmap.pipeline.footprint import area, footprint, near_and_far_edge, visible_polygon_m
-from crackmap.pipeline.polyline import places_with_crossings, read_at, segment_lengths
+from crackmap.pipeline.polyline import places_with_crossings, read_at
 from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, RoadCrack, Section
+from crackmap.stages.polyline import segment_lengths
 from crackmap.stages.records import FloatArray
 
 __all__ = ["footprint", "make_sections"]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from crackmap.pipeline.classes import ClassPart, split_by_width_class
-from crackmap.pipeline.polyline import vertex_weights, weighted_quantile
+from crackmap.pipeline.polyline import weighted_quantile
+from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import Crack, FloatArray
 
 LEAST_PART_M = 0.1

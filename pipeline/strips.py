@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crackmap.pipeline.polyline import places_with_crossings, read_at, runs, segment_lengths
+from crackmap.pipeline.polyline import places_with_crossings, read_at, runs
 from crackmap.pipeline.records import Frame
+from crackmap.stages.polyline import segment_lengths
 from crackmap.stages.records import Crack, FloatArray
 
 BORDER_PX = 3.0

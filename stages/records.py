@@ -64,11 +64,11 @@ class CrackMask:
             require(block.dtype == np.uint8, f"block {key}", "dtype uint8", block.dtype)
 
     @classmethod
-    def from_dense(cls, probability: NDArray[np.floating]) -> CrackMask:
-        """A mask from a dense (height, width) array of probabilities, all of it counted as segmented."""
+    def from_dense(cls, probability: NDArray[np.floating] | NDArray[np.bool_]) -> CrackMask:
+        """A mask from a dense (height, width) array of probabilities, all of it counted as segmented; NaN is 0."""
         require(probability.ndim == 2 and probability.size > 0, "probability", "a 2-D array", probability.shape)
         height, width = probability.shape
-        quantised = np.rint(np.clip(np.nan_to_num(probability), 0.0, 1.0) * 255.0).astype(np.uint8)
+        quantised = _quantised(probability)
         blocks: dict[tuple[int, int], NDArray[np.uint8]] = {}
         for row in range(-(-height // BLOCK_PX)):
             for column in range(-(-width // BLOCK_PX)):
@@ -136,6 +136,16 @@ class CrackMask:
         return x0, y0, window
 
 
+def _quantised(probability: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.uint8]:
+    if probability.dtype == np.bool_:
+        return probability.view(np.uint8) * np.uint8(255)
+    values = np.multiply(probability, 255.0, dtype=np.float32)
+    if not np.isfinite(values.sum()):
+        values = np.nan_to_num(values, posinf=255.0)
+    np.clip(values, 0.0, 255.0, out=values)
+    return np.asarray(np.rint(values, out=values).astype(np.uint8))
+
+
 @dataclass(frozen=True, slots=True)
 class Crack:
     """One crack in one image: a branch-free line between two ends or junctions.
@@ -161,7 +171,8 @@ class Crack:
             probability, which is the coarser source.
         gap_px: length of gaps between fragments that were joined into this line, pixels; part of its length.
         saturated: the picture is black or white where the width would be read, so its edges cannot be located.
-        below_resolution: narrower than a pixel on average: the width is an order of magnitude, not a measurement.
+        below_resolution: its mean width less the standard uncertainty is under a pixel: the width is an order of
+            magnitude, not a measurement.
     """
 
     centreline_xy_px: FloatArray

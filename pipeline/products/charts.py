@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crackmap.pipeline.polyline import segment_lengths
 from crackmap.pipeline.products.rows import mean_width
 from crackmap.pipeline.products.styles import WidthClass, class_of, width_classes
 from crackmap.pipeline.records import FrameOutcome, RoadCrack, SurveyResult
+from crackmap.stages.polyline import segment_lengths
 from crackmap.stages.records import FloatArray
 
 STRIP_WIDTH, STRIP_HEIGHT = 1000, 90

@@ -10,8 +10,9 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from crackmap.pipeline.polyline import vertex_weights, weighted_quantile
+from crackmap.pipeline.polyline import weighted_quantile
 from crackmap.pipeline.records import FrameOutcome, RoadCrack, RoadNetwork, Section
+from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import FloatArray
 
 Value = str | float | int | None

@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from crackmap.stages.measure.centreline import MeasuredLine
-from crackmap.stages.polyline import arc_length
+from crackmap.stages.polyline import turning_rad
 from crackmap.stages.records import FloatArray
 
-_U_TIP_PX = 0.7
-"""Where a crack ends, to the pixel: a square end is found within half a pixel, a tapered one within two."""
-
+_U_TIP_PX = 1.0
 _U_TIP_WIDTHS = 0.15
-"""The part of a tip's uncertainty that grows with the width there: ends of wide cracks are ragged."""
+"""How well the end of a crack is found, in pixels and in widths there: a square end within half a pixel, one that
+tapers or is ragged within two."""
 
-_U_JUNCTION_PX = 0.7
-"""A side branch ends at the other's axis, which the joint mask hides within about a pixel."""
+_U_JUNCTION_PX = 1.2
+"""A side branch ends at the other crack's axis, which the mask of both hides within about a pixel."""
 
-_U_COURSE = 0.004
-"""Relative: a smoothed line cuts corners, and follows some pixel steps."""
+_U_TURN_PX = 0.22
+"""What smoothing takes off a bent course: this much for each radian it turns."""
 
 _U_GAP = 0.1
 """Of a bridged gap's length: the crack may not be straight in it."""
@@ -26,8 +25,7 @@ _U_GAP = 0.1
 
 def length_uncertainty_px(line: MeasuredLine) -> float:
     """Standard uncertainty of the length of a line in the picture, pixels: its ends, its course and its gaps."""
-    length = float(arc_length(line.xy_px)[-1])
-    parts = [_U_COURSE * length, _U_GAP * line.gap_px]
+    parts = [_U_TURN_PX * turning_rad(line.xy_px), _U_GAP * line.gap_px]
     if not line.closed:
         for free, width in zip(line.free, (line.width_px[0], line.width_px[-1]), strict=True):
             parts.append(_U_TIP_PX + _U_TIP_WIDTHS * float(width) if free else _U_JUNCTION_PX)

@@ -90,7 +90,12 @@ def centrelines_of(
 def _smooth_draft(strand: Strand, half_width_px: NDArray[np.float32], smoothing_px: float) -> _Draft:
     xy = resampled(strand.points_xy_px, 1.0)
     half_width = half_width_at(half_width_px, xy)
-    return _Draft(_smoothed(xy, smoothing_px, strand.closed), half_width, strand)
+    return _Draft(_smoothed(xy, _course_sigma(half_width, smoothing_px), strand.closed), half_width, strand)
+
+
+def _course_sigma(half_width: FloatArray, smoothing_px: float) -> float:
+    # The skeleton of a wide crack follows its ragged edges, while its course bends no faster than it is wide.
+    return max(smoothing_px, float(np.median(half_width)))
 
 
 def _smoothed(xy: FloatArray, sigma: float, closed: bool) -> FloatArray:
@@ -207,7 +212,7 @@ def _offsets(
     bound = np.maximum(draft.half_width, 1.0)
     offset = np.clip(offset, -bound, bound)
     mode = "wrap" if draft.strand.closed else "nearest"
-    offset = np.asarray(gaussian_filter1d(offset, smoothing_px / 2, mode=mode), float)
+    offset = np.asarray(gaussian_filter1d(offset, _course_sigma(draft.half_width, smoothing_px) / 2, mode=mode), float)
     if draft.strand.closed:
         return offset
     zone = np.maximum(2.0 * draft.half_width, 4.0)

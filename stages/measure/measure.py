@@ -86,7 +86,7 @@ def measure_dense(
 
     `image` is the (height, width, 3) RGB picture, if it is there; otherwise see `measure`.
     """
-    mask = CrackMask.from_dense(np.asarray(probability, np.float32))
+    mask = CrackMask.from_dense(probability)
     source = None if image is None else ArraySource(image)
     return measure(mask, ground=ground, source=source, settings=settings)
 

@@ -12,7 +12,7 @@ from crackmap.stages.measure.budget import length_uncertainty_px, mean_width_unc
 from crackmap.stages.measure.centreline import MeasuredLine
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.measure.widths import ReadLine
-from crackmap.stages.polyline import arc_length, vertex_weights
+from crackmap.stages.polyline import arc_length, principal_direction_deg, vertex_weights
 from crackmap.stages.records import Crack, FloatArray
 
 _BORDER_PX = 1.5
@@ -76,19 +76,20 @@ def crack_of(read: ReadLine, *, ground: GroundPlane | None, size_wh_px: tuple[in
     length_px = _length(xy)
     u_length_px = length_uncertainty_px(line)
     weight = vertex_weights(xy)
+    u_width_px = mean_width_uncertainty(u_common, read.noise_px, weight, length_px)
     crack = Crack(
         centreline_xy_px=xy,
         width_px=width,
         length_px=length_px,
-        orientation_deg=orientation_deg(xy * np.array([1.0, -1.0])),
+        orientation_deg=principal_direction_deg(xy * np.array([1.0, -1.0])),
         confidence=float(np.clip(line.probability.mean(), 0.0, 1.0)),
         touches_border=not line.closed and _at_border(xy[[0, -1]], size_wh_px),
         u_length_px=u_length_px,
-        u_width_px=mean_width_uncertainty(u_common, read.noise_px, weight, length_px),
+        u_width_px=u_width_px,
         grey_share=float(np.average(read.grey, weights=weight)),
         gap_px=line.gap_px,
         saturated=float(np.average(read.clipped, weights=weight)) > _SATURATED_SHARE,
-        below_resolution=float(np.average(width, weights=weight)) < 1.0,
+        below_resolution=float(np.average(width, weights=weight)) - u_width_px < 1.0,
     )
     return crack if ground is None else _on_ground(crack, read, u_common, ground)
 
@@ -106,7 +107,7 @@ def _on_ground(crack: Crack, read: ReadLine, u_common_px: FloatArray, ground: Gr
     u_length_m = (crack.u_length_px or 0.0) * length_m / max(crack.length_px, 1e-9)
     return replace(
         crack,
-        orientation_deg=orientation_deg(xy_m),
+        orientation_deg=principal_direction_deg(xy_m),
         centreline_xy_m=xy_m,
         width_mm=width_mm,
         length_m=length_m,
@@ -114,21 +115,6 @@ def _on_ground(crack: Crack, read: ReadLine, u_common_px: FloatArray, ground: Gr
         u_length_m=float(np.hypot(u_length_m, ground.u_scale * length_m)),
         u_width_mm=float(np.hypot(u_width_mm, ground.u_scale * mean_width_mm)),
     )
-
-
-def orientation_deg(xy: FloatArray) -> float:
-    """Main direction of a polyline (N, 2), x right and y ahead: 0 ahead, 90 across, clockwise, in [0, 180).
-
-    Directions have no sign, so the segments' doubled angles are averaged, weighted by length (Mardia and Jupp,
-    Directional Statistics, 2000, section 1.1).
-    """
-    dx, dy = np.diff(xy, axis=0).T
-    length = np.maximum(np.hypot(dx, dy), 1e-300)
-    # With t the clockwise angle from y: L sin 2t = 2 dx dy / L, L cos 2t = (dy^2 - dx^2) / L.
-    doubled = np.arctan2((2 * dx * dy / length).sum(), ((dy - dx) * (dy + dx) / length).sum())
-    degrees = float(np.degrees(doubled) / 2 % 180.0)
-    # A tiny negative angle is rounded up to 180 by the modulo.
-    return 0.0 if degrees >= 180.0 else degrees
 
 
 def across_mm_per_px(xy_px: FloatArray, ground: GroundPlane) -> FloatArray:

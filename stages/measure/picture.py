@@ -124,8 +124,8 @@ def profiles_of(
     places = _places(rows.xy, normal, x)
     grey = picture.at(places)
     inner = np.abs(x)[None, :] <= rows.width[:, None] / 2 + 1.0
-    clear = rows.clear & ~(np.isnan(grey) & inner).any(axis=1)
-    clipped = (((grey <= 1.0) | (grey >= 254.0)) & inner).any(axis=1)
+    clear = rows.clear & ~np.asarray((np.isnan(grey) & inner).any(axis=1))
+    clipped = np.asarray((((grey <= 1.0) | (grey >= 254.0)) & inner).any(axis=1))
     _fill_strangers(grey, places, x, rows.width, field)
     return Profiles(
         x, smoothed_along(grey, clear, ALONG_PX), rows.xy, rows.width, rows.along, rows.line, clear, clipped

@@ -143,24 +143,25 @@ def _sections(
 
 def _reached(p: NDArray[np.float32], start: NDArray[np.int64], floor: float) -> NDArray[np.bool_]:
     """(N, S) the samples that belong to the crack at `start`."""
+    right = _reached_rightwards(p, start, floor)
+    left = _reached_rightwards(p[:, ::-1], p.shape[1] - 1 - start, floor)[:, ::-1]
+    return np.asarray(right | left, bool)
+
+
+def _reached_rightwards(p: NDArray[np.float32], start: NDArray[np.int64], floor: float) -> NDArray[np.bool_]:
     index = np.arange(p.shape[1])
-    kept = np.zeros(p.shape, bool)
-    for outward, column in ((p, index), (p[:, ::-1], index[::-1])):
-        beyond = column[None, :] >= start[:, None] if outward is p else column[None, :] <= start[:, None]
-        # What lies before the start is held at its value, so that falls and rises count from there.
-        side = np.where(beyond, outward, np.float32(2.0))
-        lowest = np.minimum.accumulate(side, axis=1)
-        stop = (side < floor) | ((side - lowest > _VALLEY_RISE) & (lowest < 0.5))
-        open_ = ~np.logical_or.accumulate(stop, axis=1)
-        # Where a neighbour rises, the crack ends in the valley between the two.
-        last = np.where(stop.any(axis=1), np.argmax(stop, axis=1), p.shape[1] - 1)
-        at_stop = np.take_along_axis(side, last[:, None], axis=1)
-        rises = (at_stop >= floor) & stop.any(axis=1)[:, None]
-        valley = np.argmin(np.where(open_, side, np.float32(3.0)), axis=1)
-        open_ &= ~rises | (index[None, :] <= valley[:, None])
-        open_ &= beyond
-        kept |= open_ if outward is p else open_[:, ::-1]
-    return kept
+    beyond = index[None, :] >= start[:, None]
+    # Before the start the values are held above all others, so that falls and rises count from there.
+    side = np.where(beyond, p, np.float32(2.0))
+    lowest = np.minimum.accumulate(side, axis=1)
+    stop = (side < floor) | ((side - lowest > _VALLEY_RISE) & (lowest < 0.5))
+    before_stop = np.logical_not(np.logical_or.accumulate(stop, axis=1))
+    # Where a neighbour rises, the crack ends in the valley between the two.
+    first_stop = np.argmax(stop, axis=1)[:, None]
+    rises = np.take_along_axis(side, first_stop, axis=1) >= floor
+    rises &= np.asarray(stop.any(axis=1))[:, None]
+    valley = np.argmin(np.where(before_stop, side, np.float32(3.0)), axis=1)[:, None]
+    return np.asarray(beyond & before_stop & (~rises | (index[None, :] <= valley)), bool)
 
 
 def reach_along(

@@ -20,7 +20,8 @@ class MeasureSettings:
         spur_ratio: a side branch that ends free is a bump of the crack's edge, and dropped, when it is shorter than
             this many half-widths of the crack at the junction (or than `min_length_px`).
         straight_deg: two branches at a junction are one crack when their directions differ by at most this.
-        smoothing_px: standard deviation, along the line, of the smoothing that turns pixel steps into a line.
+        smoothing_px: least standard deviation, along the line, of the smoothing that turns pixel steps into a line;
+            half the width where that is more.
         vertex_spacing_px: distance between the vertices of a centreline.
         gamma: exponent that makes grey values linear in light: 1 for industrial cameras, about 2.2 for pictures in sRGB
             as consumer cameras write them. Half-covered pixels are half as bright only in linear light.
@@ -36,7 +37,7 @@ class MeasureSettings:
     fill_holes_px: int = 16
     spur_ratio: float = 2.5
     straight_deg: float = 35.0
-    smoothing_px: float = 4.0
+    smoothing_px: float = 3.0
     vertex_spacing_px: float = 3.0
     profile_floor: float = 0.04
     gamma: float = 1.0

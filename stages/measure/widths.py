@@ -13,7 +13,7 @@ from crackmap.stages.measure.centreline import MeasuredLine
 from crackmap.stages.measure.picture import GreyWindow, Profiles, profile_reach_px, profiles_of
 from crackmap.stages.measure.profile import ProbabilityField
 from crackmap.stages.measure.valley import PointSpread, ValleyWidths, valley_widths
-from crackmap.stages.polyline import arc_length
+from crackmap.stages.polyline import arc_length, turning_rad
 from crackmap.stages.records import FloatArray
 
 _BRIDGED_PX = 16.0
@@ -29,6 +29,16 @@ _U_VALLEY_PX = 0.04
 _U_STEADY_PX2 = 0.06
 """What the valley model leaves: 0.04 px, and 0.06 px^2 / width from profiles that are not aligned to better than a
 tenth of a pixel (misalignment widens a narrow valley)."""
+
+_U_BENT_PX = 0.35
+"""Of the width, for each radian of bends in a pixel of line: across a rough wide crack normals fan out and cross."""
+
+_TURNS_EVERY = 3
+"""Bends are taken between pixels of line this far apart, as between its vertices."""
+
+_U_PHASE_PX = 0.3
+"""Of a crack about a pixel wide that runs along a row or column of pixels, so that all its profiles show the same few
+samples of the valley. Less by a factor e for each pixel of width."""
 
 _U_UNCLEAR = 0.1
 """Of the width, where it is taken over from the clear line beside a junction or tip."""
@@ -148,25 +158,48 @@ def _read_line(
     def there(values: FloatArray) -> FloatArray:
         return np.asarray(np.interp(place, at, values), np.float64)
 
-    width = there(median_filter(valleys.width_px[good], size=5, mode="nearest"))
-    u_spread = np.hypot(spread.u_sigma_px, _U_SPREAD_SHARE * spread.sigma_px) * np.abs(there(valleys.slope[good]))
-    u_valley = _U_VALLEY_PX + _U_STEADY_PX2 / np.maximum(width, 0.5)
+    width = np.maximum(there(median_filter(valleys.width_px[good], size=5, mode="nearest")), _LEAST_WIDTH_PX)
     clipped = np.interp(place, along, profiles.clipped[rows].astype(np.float64)) > 0.5
-    u_valley = u_valley + _U_UNCLEAR * width * (1.0 - np.interp(place, along, profiles.clear[rows].astype(np.float64)))
-    u_common = np.sqrt(u_spread**2 + u_valley**2 + np.where(clipped, _U_SATURATED_PX, 0.0) ** 2)
+    unclear = 1.0 - np.interp(place, along, profiles.clear[rows].astype(np.float64))
+    u_spread = np.hypot(spread.u_sigma_px, _U_SPREAD_SHARE * spread.sigma_px) * np.abs(there(valleys.slope[good]))
+    u_valley = _u_valley(width, unclear, profiles.xy_px[rows]) + np.where(clipped, _U_SATURATED_PX, 0.0)
     # After smoothing by sigma along the line, 2 sqrt(pi) sigma rows share their noise.
     noise = there(valleys.u_noise_px[good] * np.sqrt(2 * np.sqrt(np.pi) * valleys.along_px[good]))
     next_at = np.clip(np.searchsorted(at, place), 0, len(at) - 1)
     distance = np.minimum(np.abs(at[next_at] - place), np.abs(at[np.maximum(next_at - 1, 0)] - place))
     grey = distance <= _BRIDGED_PX
-    xy = np.column_stack([np.interp(place, along, column) for column in profiles.xy_px[rows].T])
-    if line.closed:
-        xy[-1] = xy[0]
+    axis = np.column_stack([np.interp(place, along, column) for column in profiles.xy_px[rows].T])
     return ReadLine(
-        replace(line, xy_px=xy, width_px=np.where(grey, np.maximum(width, _LEAST_WIDTH_PX), line.width_px)),
+        replace(line, xy_px=_moved(line, axis, place), width_px=np.where(grey, width, line.width_px)),
         read.mask_width_px,
         grey,
-        np.where(grey, u_common, read.u_common_px),
+        np.where(grey, np.hypot(u_spread, u_valley), read.u_common_px),
         np.where(grey, noise, read.noise_px),
         clipped,
     )
+
+
+def _u_valley(width_px: FloatArray, unclear: FloatArray, xy_px: FloatArray) -> FloatArray:
+    """(N,) what the model of the valley leaves, for a line with the pixels `xy_px` (M, 2)."""
+    bends = turning_rad(xy_px[::_TURNS_EVERY]) / max(float(arc_length(xy_px)[-1]), 1.0)
+    # From 0 to 1: how far the line keeps to one place within the rows or columns of pixels.
+    phase = float(np.abs(np.exp(2j * np.pi * xy_px).mean(axis=0)).max())
+    result = (
+        _U_VALLEY_PX
+        + _U_STEADY_PX2 / np.maximum(width_px, 0.5)
+        + (_U_BENT_PX * bends + _U_UNCLEAR * unclear) * width_px
+    )
+    return np.asarray(result + _U_PHASE_PX * phase * np.exp(1.0 - np.maximum(width_px, 1.0)), np.float64)
+
+
+def _moved(line: MeasuredLine, axis_xy_px: FloatArray, place: FloatArray) -> FloatArray:
+    """The vertices on the valley's axis; ends at junctions stay, so that cracks go on meeting there."""
+    share = np.ones(len(place))
+    if not line.closed:
+        for free, distance in zip(line.free, (place, place[-1] - place), strict=True):
+            if not free:
+                share = np.minimum(share, distance / np.maximum(line.width_px, 4.0))
+    xy = line.xy_px + np.clip(share, 0.0, 1.0)[:, None] * (axis_xy_px - line.xy_px)
+    if line.closed:
+        xy[-1] = xy[0]
+    return np.asarray(xy, np.float64)

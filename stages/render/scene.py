@@ -8,9 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crackmap.stages.render import surface
+from crackmap.stages.render import shapes, surface
 from crackmap.stages.render.paths import CrackPath, branches, crack_network, random_crack
 from crackmap.stages.render.stroke import coverage_of, outline
+
+WIDTHS_PX = (0.8, 20.0)
+"""Narrowest and widest drawn crack."""
 
 
 def random_cracks(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> list[CrackPath]:
@@ -18,15 +21,34 @@ def random_cracks(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> list
     draw = rng.random()
     if draw < 0.18:
         return []
-    width_px = float(np.exp(rng.uniform(np.log(0.8), np.log(9.0))))
-    if draw < 0.36:
+    width_px = float(np.exp(rng.uniform(np.log(WIDTHS_PX[0]), np.log(WIDTHS_PX[1]))))
+    if draw < 0.34:
         cell = rng.uniform(14, 60)
         return crack_network(rng, size_wh_px, cell_px=cell, width_px=min(width_px, cell / 6))
     cracks: list[CrackPath] = []
-    for _ in range(int(rng.integers(1, 4))):
-        crack = random_crack(rng, size_wh_px, width_px=width_px * rng.uniform(0.6, 1.3))
+    for _ in range(int(rng.integers(1, 4 if width_px < 9 else 3))):
+        width = width_px * rng.uniform(0.6, 1.3)
+        wanders = rng.random() < 0.5
+        crack = random_crack(rng, size_wh_px, width_px=width) if wanders else regular_crack(rng, size_wh_px, width)
         cracks += [crack, *branches(rng, crack, int(rng.integers(0, 4)))]
     return cracks
+
+
+def regular_crack(rng: np.random.Generator, size_wh_px: tuple[int, int], width_px: float) -> CrackPath:
+    """A straight, bent or fractal crack with tapered tips; one of them at least may lie in the picture."""
+    side = float(max(size_wh_px))
+    length = max(side * rng.uniform(0.25, 1.0), 6 * width_px)
+    spacing = max(8.0, 1.2 * width_px)
+    draw = rng.random()
+    if draw < 0.35:
+        line = shapes.straight_line(length, spacing)
+    elif draw < 0.6:
+        line = shapes.arc_line(length, length * rng.uniform(0.45, 1.6), spacing)
+    else:
+        line = shapes.fractal_line(rng, length, spacing, roughness=rng.uniform(0.05, 0.16))
+    line = shapes.turned(line - line.mean(axis=0), rng.uniform(0, 2 * np.pi), np.zeros(2))
+    line = line + rng.uniform(0.0, 1.0, 2) * size_wh_px
+    return CrackPath(line, shapes.tapered_width(rng, line, width_px))
 
 
 def coverage(cracks: Sequence[CrackPath], size_wh_px: tuple[int, int]) -> NDArray[np.float32]:
@@ -34,10 +56,15 @@ def coverage(cracks: Sequence[CrackPath], size_wh_px: tuple[int, int]) -> NDArra
     return coverage_of([outline(crack.xy_px, crack.width_px) for crack in cracks], size_wh_px)
 
 
-def paint_cracks(rng: np.random.Generator, image: surface.FloatImage, covered: NDArray[np.float32]) -> None:
-    """Darkens `image` in place where cracks are: uneven depth, and now and then a faint bright lip."""
+def paint_cracks(
+    rng: np.random.Generator, image: surface.FloatImage, covered: NDArray[np.float32], widest_px: float
+) -> None:
+    """Darkens `image` in place where cracks are: uneven depth, and now and then a faint bright lip.
+
+    Wide cracks are deep, and so dark; a broad pale band is sealant or a stain.
+    """
     height, width = covered.shape
-    darkness = rng.uniform(0.15, 0.75)
+    darkness = rng.uniform(0.15 + 0.25 * np.clip((widest_px - 5) / 10, 0, 1), 0.8)
     uneven = 1 + 0.25 * surface.value_noise(rng, (width, height), rng.uniform(3, 20))
     if rng.random() < 0.3:
         lip = cv2.GaussianBlur(covered, (0, 0), 1.5) * (1 - covered)
@@ -75,6 +102,7 @@ def render_crop(
     for add, share in surface.DISTRACTORS:
         if rng.random() < share:
             add(rng, background)
-    covered = coverage(random_cracks(rng, (width, height)), (width, height))
-    paint_cracks(rng, background, covered)
+    cracks = random_cracks(rng, (width, height))
+    covered = coverage(cracks, (width, height))
+    paint_cracks(rng, background, covered, max((float(crack.width_px.max()) for crack in cracks), default=0.0))
     return photograph(rng, background), covered

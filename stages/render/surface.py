@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from crackmap.stages.render.paths import random_crack, smooth_noise
 from crackmap.stages.render.stroke import draw_coverage
+from crackmap.stages.render.texture import asphalt_tile
 
 FloatImage = NDArray[np.float32]
 """(height, width, 3) RGB from 0 to 255."""
@@ -23,23 +24,36 @@ def value_noise(rng: np.random.Generator, size_wh_px: tuple[int, int], scale_px:
 
 
 def procedural_road(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> FloatImage:
-    """An asphalt or concrete surface: base tone, unevenness, aggregate and fine grain."""
+    """An asphalt or concrete surface: base tone, unevenness, and aggregate or plain grain."""
     width, height = size_wh_px
     tone = rng.uniform(75, 185)
     grey = np.full((height, width), tone, np.float32)
     grey += value_noise(rng, size_wh_px, rng.uniform(60, 200)) * rng.uniform(1, 7)
-    grain = rng.standard_normal((height, width), dtype=np.float32)
-    for sigma, strength in ((rng.uniform(0.5, 0.9), rng.uniform(2, 9)), (rng.uniform(1.0, 2.5), rng.uniform(1, 8))):
-        blurred = cv2.GaussianBlur(grain, (0, 0), sigma)
-        grey += blurred * np.float32(strength / max(float(blurred.std()), 1e-6))
+    if rng.random() < 0.4:
+        pixel_mm = float(rng.uniform(0.8, 4.0))
+        grey += asphalt_tile(rng, size_wh_px, (pixel_mm, pixel_mm))
+    else:
+        grey += _plain_grain(rng, (height, width))
     tint = 1 + rng.normal(0, 0.015, 3).astype(np.float32)
     return np.asarray(np.clip(grey[..., None] * tint, 0, 255), np.float32)
 
 
+def _plain_grain(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+    grain = rng.standard_normal(shape, dtype=np.float32)
+    total = np.zeros(shape, np.float32)
+    for sigma, strength in ((rng.uniform(0.5, 0.9), rng.uniform(2, 9)), (rng.uniform(1.0, 2.5), rng.uniform(1, 8))):
+        blurred = cv2.GaussianBlur(grain, (0, 0), sigma)
+        total += blurred * np.float32(strength / max(float(blurred.std()), 1e-6))
+    return total
+
+
 def add_joint(rng: np.random.Generator, image: FloatImage) -> None:
-    """A straight dark joint or saw cut right through the picture: even width, no wandering."""
+    """A dark joint or saw cut right through the picture, along or across: even width, ruler-straight.
+
+    A crack may be as straight; what tells it from a joint is that it narrows, varies and ends.
+    """
     height, width = image.shape[:2]
-    angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.15) if rng.random() < 0.7 else rng.uniform(0, np.pi)
+    angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.06)
     centre = rng.uniform(0, 1, 2) * (width, height)
     reach = np.array([np.cos(angle), np.sin(angle)]) * (width + height)
     mask = draw_coverage(np.array([centre - reach, centre + reach]), np.full(2, rng.uniform(1, 8)), (width, height))
@@ -114,7 +128,7 @@ def add_patch_edge(rng: np.random.Generator, image: FloatImage) -> None:
 DISTRACTORS = (
     (add_grooves, 0.25),
     (add_specks, 0.25),
-    (add_joint, 0.18),
+    (add_joint, 0.08),
     (add_sealed_crack, 0.15),
     (add_patch_edge, 0.12),
     (add_paint, 0.12),

@@ -254,11 +254,14 @@ def test_order_of_the_frames_given_does_not_matter():
         np.testing.assert_array_equal(a.line_xy, b.line_xy)
 
 
-def test_joined_orientation_is_the_length_weighted_direction():
+def test_joined_orientation_is_the_principal_axis_of_the_whole_line():
     line = np.array([(0.0, 3.0), (0.0, 4.0), (0.5, 4.5)])
     (crack,) = merged(survey([line], FRAMES[:2]))
-    doubled = np.arctan2(math.sqrt(0.5) * 1.0, 1.0)
-    assert crack.orientation_deg == pytest.approx(math.degrees(doubled) / 2)
+    along = np.linspace(0, 1 + math.sqrt(0.5), 20001)
+    corner = np.array([0.0, 1.0, 1 + math.sqrt(0.5)])
+    points = np.column_stack([np.interp(along, corner, column) for column in line.T])
+    axis = np.linalg.eigh(np.cov(points.T))[1][:, 1]
+    assert crack.orientation_deg == pytest.approx(math.degrees(math.atan2(axis[0], axis[1])) % 180, abs=0.01)
 
 
 def test_without_a_ground_scale_lines_stay_in_pixels_with_y_up():

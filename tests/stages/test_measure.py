@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from crackmap.calibration.errors import CalibrationError, InputError
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.stages.measure.measure import measure, measure_dense
-from crackmap.stages.measure.metric import orientation_deg
 from crackmap.stages.measure.settings import MeasureSettings
+from crackmap.stages.polyline import principal_direction_deg
 from crackmap.stages.records import BLOCK_PX, Crack, CrackMask
 
 FloatArray = NDArray[np.float64]
@@ -363,7 +363,7 @@ def test_ground_of_another_image_size_is_refused() -> None:
 
 @pytest.mark.parametrize(("end", "expected"), [((0, 1), 0), ((1, 1), 45), ((1, 0), 90), ((1, -1), 135), ((0, -1), 0)])
 def test_orientation_is_clockwise_from_travel(end: tuple[int, int], expected: float) -> None:
-    assert orientation_deg(np.array([(0.0, 0.0), end])) == pytest.approx(expected)
+    assert principal_direction_deg(np.array([(0.0, 0.0), end])) == pytest.approx(expected)
 
 
 def test_settings_out_of_range_are_refused_by_name() -> None:
