@@ -16,6 +16,10 @@ from crackmap.stages.polyline import segment_lengths
 TANGENT_SPAN_M = 0.25
 """Length of line on which direction and width at an end are read: a dozen pixels or more at survey resolutions."""
 
+_ASIDE = 0.6
+"""Of the greatest gap: along their course two frames may disagree by all of it (the track's error is greatest there),
+sideways by less, or the neighbour in a field of cracks is taken for the continuation."""
+
 EndKey = tuple[int, int]
 """Number of the piece, and 0 for its first or 1 for its last vertex."""
 
@@ -140,6 +144,8 @@ def _cost(placement: Placement, lower: _End, upper: _End, limits: JoinLimits) ->
     turn = _angle_deg(lower.outward_xy, (-upper.outward_xy[0], -upper.outward_xy[1]))
     if turn > limits.angle_deg:
         return None
+    if _aside(lower, upper, dx, dy) > _ASIDE * limits.gap_m:
+        return None
     thin, thick = sorted((lower.width_mm, upper.width_mm))
     pixel = max(lower.pixel_mm, upper.pixel_mm)
     if thick > limits.width_ratio * thin and thick - thin > pixel:
@@ -147,6 +153,13 @@ def _cost(placement: Placement, lower: _End, upper: _End, limits: JoinLimits) ->
     ratio = (thick + pixel + 1e-9) / (thin + pixel + 1e-9)
     return math.hypot(dx, dy) / limits.gap_m + turn / limits.angle_deg + math.log(ratio) / math.log(
         max(limits.width_ratio, 1.1))  # fmt: skip
+
+
+def _aside(lower: _End, upper: _End, dx: float, dy: float) -> float:
+    """How far the upper end lies beside the course on which the two lines would go on as one."""
+    x = lower.outward_xy[0] - upper.outward_xy[0]
+    y = lower.outward_xy[1] - upper.outward_xy[1]
+    return abs(dx * y - dy * x) / max(math.hypot(x, y), 1e-9)
 
 
 def _angle_deg(a: tuple[float, float], b: tuple[float, float]) -> float:

@@ -307,3 +307,39 @@ def test_a_wrong_weight_file_is_exit_code_7(tmp_path: Path) -> None:
     )
     assert done.returncode == 7
     assert "w.safetensors" in done.stderr
+
+
+def test_evaluate_measure_prints_errors_by_width_and_json() -> None:
+    result = invoke("evaluate", "measure", "--frames", "2", "--gsd", "4", "--seed", "2", "--mask", "exact")
+    assert result.exit_code == 0, result.output
+    assert "5-10 px" in result.output and "missed" in result.output
+    same = invoke("evaluate", "measure", "--frames", "2", "--gsd", "4", "--seed", "2", "--mask", "exact", "--json")
+    numbers = json.loads(same.stdout)
+    assert abs(numbers["measured_m"] / numbers["true_m"] - 1) < 0.05
+    assert numbers["all"]["cracks"] == len(numbers["cracks"])
+
+
+def test_evaluate_survey_compares_runs_with_the_truth_and_each_other(tmp_path: Path) -> None:
+    road = tmp_path / "road"
+    drawn = invoke("synth", road, "--frames", "4", "--size", "600x400", "--gsd", "4", "--passes", "2", "--plain",
+                   "--kinds", "arc", "--cracks", "12")  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    outs = [tmp_path / name for name in ("one", "two")]
+    for number, out in enumerate(outs, start=1):
+        assert invoke("run", road / f"pass{number}", "-o", out).exit_code == 0
+    result = invoke("evaluate", "survey", road / "pass1", *outs, "--json")
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(result.stdout)
+    first = numbers["runs"][str(outs[0])]["sections"][0]
+    assert first["true_m"] > 1
+    assert first["measured_m"] == pytest.approx(first["true_m"], rel=0.3)
+    assert str(outs[1]) in numbers["repeatability"]
+    assert "repeatability" in invoke("evaluate", "survey", road / "pass1", *outs).output
+
+
+def test_evaluate_survey_needs_the_truth_of_a_synthetic_survey(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    assert invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "2.0").exit_code == 0
+    result = invoke("evaluate", "survey", tmp_path / "photos", tmp_path / "out")
+    assert isinstance(result.exception, CrackmapError)
+    assert "crackmap synth" in str(result.exception)
