@@ -71,7 +71,7 @@ def measure(
         reads = [read_in_mask(line, binary=binary) for lines in found for line in lines]
     else:
         reads = _read(found, mask, source, settings, binary=binary)
-    parts = [part for read in reads for part in trusted_parts(read, ground) if is_crack(part.line, settings)]
+    parts = [part for read in reads for part in trusted_parts(read, ground) if is_crack(part, settings)]
     return tuple(sorted((crack_of(part, ground=ground, size_wh_px=mask.size_wh_px) for part in parts), key=_place))
 
 

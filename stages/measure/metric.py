@@ -52,14 +52,16 @@ def _part(read: ReadLine, kept: NDArray[np.int64], free: tuple[bool, bool]) -> R
         line.gap_px * share,
     )  # fmt: skip
     return ReadLine(
-        part, read.mask_width_px[kept], read.grey[kept], read.u_common_px[kept], read.noise_px[kept], read.clipped[kept]
-    )
+        part, read.mask_width_px[kept], read.grey[kept], read.u_common_px[kept], read.noise_px[kept],
+        read.clipped[kept], read.step_share,
+    )  # fmt: skip
 
 
-def is_crack(line: MeasuredLine, settings: MeasureSettings) -> bool:
-    """Whether a line is long enough, by itself and against its width, to be kept."""
+def is_crack(read: ReadLine, settings: MeasureSettings) -> bool:
+    """Whether a line is long enough, by itself and against its width, and no mere edge in the picture."""
+    line = read.line
     length = _length(line.xy_px)
-    if not (length > 0 and (line.width_px > 0).all()):
+    if not (length > 0 and (line.width_px > 0).all()) or read.step_share > settings.max_step_share:
         return False
     if not any(line.free) and not line.closed:
         return True

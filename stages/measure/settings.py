@@ -25,6 +25,8 @@ class MeasureSettings:
         vertex_spacing_px: distance between the vertices of a centreline.
         gamma: exponent that makes grey values linear in light: 1 for industrial cameras, about 2.2 for pictures in sRGB
             as consumer cameras write them. Half-covered pixels are half as bright only in linear light.
+        max_step_share: a line along which the picture shows a step and no valley, for more than this share of it, is
+            the edge of a patch, of paint or of a shadow, and dropped; 1 keeps them all.
         profile_floor: the width ends where the probability across the line falls below this.
         join_gap_px: greatest gap between two fragments that are joined into one crack; 0 for no joining.
         join_angle_deg: greatest angle at a joint, between the fragments and of each against the gap.
@@ -41,6 +43,7 @@ class MeasureSettings:
     vertex_spacing_px: float = 3.0
     profile_floor: float = 0.04
     gamma: float = 1.0
+    max_step_share: float = 0.5
     join_gap_px: float = 24.0
     join_angle_deg: float = 30.0
 

@@ -38,6 +38,13 @@ _LEAST_FIT = 0.4
 _LEAST_DEPTH_GREY = 5.0
 """Least depth of a valley in grey levels of 255."""
 
+_LEAST_STEP_FIT = 0.5
+"""Share of a profile's variance that an edge must explain to be called one."""
+
+_STEP_PLACES_PX = 0.5
+_STEP_BESIDE_PX = 2.0
+"""Edges are looked for this far apart, and up to so far beside the mask."""
+
 _WIDER_THAN_MASK_PX = 4.0
 """A valley wider than the mask by more than this is shade or texture, not the crack."""
 
@@ -82,6 +89,7 @@ class ValleyWidths:
         along_px: (M,) standard deviation, along the line, over which the row was read.
         slope: (M,) change of width per change of the point spread: how strongly the width hangs on it.
         valid: (M,) whether the contrast allows to read it.
+        step: (M,) whether the picture shows a step there, dark on one side and bright on the other, and no valley.
     """
 
     width_px: FloatArray
@@ -89,6 +97,7 @@ class ValleyWidths:
     along_px: FloatArray
     slope: FloatArray
     valid: NDArray[np.bool_]
+    step: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +105,13 @@ class _Valleys:
     """Valley shapes of all widths under one point spread, without their constant and slope.
 
     Attributes:
+        sigma_px: the point spread.
         width_px: (K,).
         shape: (K, S).
         energy: (K,) sum of squares.
     """
 
+    sigma_px: float
     width_px: FloatArray
     shape: NDArray[np.float32]
     energy: FloatArray
@@ -139,7 +150,19 @@ def _read(
     valid = profiles.clear & (share >= _LEAST_FIT) & (depth[rows, best] >= _LEAST_DEPTH_GREY)
     valid &= (best > 0) & (best < len(valleys.width_px) - 1)
     along = np.full(len(width), along_px)
-    return ValleyWidths(width, u_noise, along, np.interp(width, valleys.width_px, slope), valid)
+    by_step = _explained_by_step(free, profiles, valleys.sigma_px)
+    step = profiles.clear & (by_step > explained[rows, best]) & (by_step > _LEAST_STEP_FIT * energy)
+    return ValleyWidths(width, u_noise, along, np.interp(width, valleys.width_px, slope), valid & ~step, step)
+
+
+def _explained_by_step(free: NDArray[np.floating], profiles: Profiles, sigma_px: float) -> FloatArray:
+    """(M,) sum of squares that the best edge near the mask explains, dark on one side and bright on the other."""
+    x = profiles.x_px
+    places = np.arange(-(x[-1] - _LEAST_FLANK_PX), x[-1] - _LEAST_FLANK_PX + 1e-9, _STEP_PLACES_PX)
+    shape = _without_road(ndtr((x[None, :] - places[:, None]) / sigma_px), x)
+    explained = (free @ shape.T.astype(np.float32)) ** 2 / (shape * shape).sum(axis=1)
+    explained[np.abs(places)[None, :] > profiles.width_px[:, None] / 2 + _STEP_BESIDE_PX] = 0.0
+    return np.asarray(explained.max(axis=1), np.float64)
 
 
 def _merged(short: ValleyWidths, long: ValleyWidths, noisy: NDArray[np.bool_]) -> ValleyWidths:
@@ -190,7 +213,7 @@ def _valleys(x: FloatArray, sigma_px: float) -> _Valleys:
     half = width[:, None] / 2
     shape = ndtr((x + half) / sigma_px) - ndtr((x - half) / sigma_px)
     shape = _without_road(shape, x)
-    return _Valleys(width, shape.astype(np.float32), (shape * shape).sum(axis=1))
+    return _Valleys(sigma_px, width, shape.astype(np.float32), (shape * shape).sum(axis=1))
 
 
 def _without_road(rows: NDArray[np.floating], x: FloatArray) -> NDArray[np.floating]:

@@ -74,6 +74,8 @@ class ReadLine:
         u_common_px: standard uncertainty that neighbouring vertices share: the mean does not average it out.
         noise_px: standard uncertainty over one pixel of line: over L pixels it is this / sqrt(L).
         clipped: whether the picture is black or white there.
+        step_share: share of the line, one number, along which the picture shows a step instead of a valley: the edge
+            of a patch, of paint, of a shadow.
     """
 
     line: MeasuredLine
@@ -82,6 +84,7 @@ class ReadLine:
     u_common_px: FloatArray
     noise_px: FloatArray
     clipped: NDArray[np.bool_]
+    step_share: float = 0.0
 
 
 def read_in_mask(line: MeasuredLine, *, binary: bool) -> ReadLine:
@@ -150,7 +153,8 @@ def _read_line(
     """The line's own vertices with what the rows beside them say."""
     line, valid = read.line, valleys.valid[rows]
     if valid.mean() < _LEAST_GREY_SHARE:
-        return read
+        clear = profiles.clear[rows]
+        return replace(read, step_share=float(valleys.step[rows].sum() / max(clear.sum(), 1)))
     along, good = profiles.along_px[rows], rows[valid]
     at = along[valid]
     place = np.minimum(arc_length(line.xy_px), along[-1])

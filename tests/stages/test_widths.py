@@ -134,8 +134,31 @@ def test_without_contrast_the_mask_decides_and_says_so() -> None:
 
 def test_bright_line_is_no_valley() -> None:
     covered = draw_coverage(line_at(30.0), np.full(60, 5.0), (400, 400))
-    crack = the_one(measure_dense(covered, ground=None, image=photographed(covered, depth=-0.4)))
-    assert crack.grey_share == 0.0
+    cracks = measure_dense(covered, ground=None, image=photographed(covered, depth=-0.4))
+    assert all(crack.grey_share == 0.0 for crack in cracks)
+
+
+def with_patch(image: NDArray[np.uint8], edge_row: int) -> NDArray[np.uint8]:
+    """The picture, a third darker below a row."""
+    patched = image.astype(np.float32)
+    patched[edge_row:] *= 0.67
+    return cv2.GaussianBlur(patched, (0, 0), 0.6).astype(np.uint8)
+
+
+def test_edge_of_a_patch_that_the_mask_took_for_a_crack_is_dropped() -> None:
+    mistaken = draw_coverage(np.array([[40.0, 200.0], [360.0, 200.0]]), np.full(2, 4.0), (400, 400))
+    sound_road = photographed(np.zeros((400, 400), np.float32))
+    assert measure_dense(mistaken, ground=None, image=with_patch(sound_road, 200)) == ()
+    kept = measure_dense(
+        mistaken, ground=None, image=with_patch(sound_road, 200), settings=MeasureSettings(max_step_share=1.0)
+    )
+    assert len(kept) == 1
+
+
+def test_crack_along_the_edge_of_a_patch_is_kept() -> None:
+    covered = draw_coverage(np.array([[40.0, 200.0], [360.0, 200.0]]), np.full(2, 4.0), (400, 400))
+    crack = the_one(measure_dense(fattened(covered, 2.0), ground=None, image=with_patch(photographed(covered), 200)))
+    assert mean_width(crack) == pytest.approx(4.0, abs=0.6)
 
 
 def test_part_left_to_the_mask_is_corrected_by_what_the_picture_showed_of_it() -> None:
