@@ -119,14 +119,17 @@ def profiles_of(
     x = np.arange(-count, count + 1, dtype=np.float64) * STEP_PX
     normal = _normals(rows)
     grey = _sampled(picture, rows.xy, normal, x)
-    rows.xy = rows.xy + _offset_to_valley(grey, x, rows)[:, None] * normal
+    offset = _offset_to_valley(grey, x, rows)
+    rows.xy = rows.xy + offset[:, None] * normal
     normal = _normals(rows)
     places = _places(rows.xy, normal, x)
     grey = picture.at(places)
     inner = np.abs(x)[None, :] <= rows.width[:, None] / 2 + 1.0
     clear = rows.clear & ~np.asarray((np.isnan(grey) & inner).any(axis=1))
     clipped = np.asarray((((grey <= 1.0) | (grey >= 254.0)) & inner).any(axis=1))
-    _fill_strangers(grey, places, x, rows.width, field)
+    # The line's own mask lies where the line was before it moved onto the valley.
+    nearest = np.minimum(np.abs(x)[None, :], np.abs(x[None, :] + offset[:, None]))
+    _fill_strangers(grey, places, x, nearest > rows.width[:, None] / 2 + 1.0, field)
     return Profiles(
         x, smoothed_along(grey, clear, ALONG_PX), rows.xy, rows.width, rows.along, rows.line, clear, clipped
     )
@@ -194,22 +197,28 @@ def _offset_to_valley(grey: NDArray[np.float32], x: FloatArray, rows: _Rows) -> 
 
 
 def _fill_strangers(
-    grey: NDArray[np.float32], places: FloatArray, x: FloatArray, width: FloatArray, field: ProbabilityField
+    grey: NDArray[np.float32], places: FloatArray, x: FloatArray, flank: NDArray[np.bool_], field: ProbabilityField
 ) -> None:
-    """Puts the flank's median where another crack, or no image, lies in a flank. Edits `grey`."""
-    flank = np.abs(x)[None, :] > width[:, None] / 2 + 1.0
+    """Puts the median of a side's flank where another crack, or no image, lies in it. Edits `grey`."""
     local = places - np.array([field.x0_px, field.y0_px], float)
     other = np.isnan(grey) | (flank & (field.at(local) > 0.3))
     affected = np.flatnonzero(other.any(axis=1))
     if len(affected) == 0:
         return
-    part, hidden = grey[affected], other[affected]
-    part[hidden | ~flank[affected]] = np.nan
-    seen = ~np.isnan(part).all(axis=1)
-    level = np.full(len(affected), np.nan, np.float32)
-    level[seen] = np.nanmedian(part[seen], axis=1)
-    level = np.where(seen, level, np.nan_to_num(np.nanmedian(grey[affected])))
-    grey[affected] = np.where(hidden, level[:, None], grey[affected])
+    hidden = other[affected]
+    road = np.where(flank[affected] & ~hidden, grey[affected], np.nan)
+    levels = [_row_medians(road[:, x < 0]), _row_medians(road[:, x > 0])]
+    anywhere = np.nan_to_num(_row_medians(road), nan=float(np.nanmedian(grey)) if np.isfinite(grey).any() else 0.0)
+    left, right = (np.where(np.isnan(level), anywhere, level)[:, None] for level in levels)
+    grey[affected] = np.where(hidden, np.where(x[None, :] < 0, left, right), grey[affected])
+
+
+def _row_medians(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(M,) medians of the numbers in each row; NaN where there is none."""
+    seen = ~np.isnan(values).all(axis=1)
+    result = np.full(len(values), np.nan, np.float32)
+    result[seen] = np.nanmedian(values[seen], axis=1)
+    return result
 
 
 def smoothed_along(values: NDArray[Real], weight: NDArray[np.bool_], sigma: float) -> NDArray[Real]:
