@@ -119,9 +119,10 @@ def geometry_errors(
 
     Args:
         truth: what the image could show.
-        measured: what was measured in it.
+        measured: what was measured in it; joints are left out.
         tolerance_px: how far apart a measured and a true line may lie, in pixels beyond half the true width.
     """
+    measured = [crack for crack in measured if not crack.joint]
     result = GeometryErrors(
         true_m=sum(float(arc_length(line.xy_m)[-1]) for line in truth),
         measured_m=sum(crack.length_m or 0.0 for crack in measured),

@@ -167,6 +167,7 @@ def _with_trust(
         gap_m=sum(_gap_m(piece) for piece in pieces) + sum(seams_m) if metric else None,
         saturated=any(piece.crack.saturated for piece in pieces),
         below_resolution=any(piece.crack.below_resolution for piece in pieces),
+        joint=_mean([float(piece.crack.joint) for piece in pieces], lengths_px) > 0.5,
     )
 
 

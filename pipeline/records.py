@@ -112,6 +112,7 @@ class RoadCrack:
         grey_share: share of the length whose width was read in the picture itself, not from the crack probability.
         gap_px, gap_m: length of bridged gaps, inside frames and at seams; part of the length.
         saturated: some of it lies where the picture is black or white, so its edges cannot be located there.
+        joint: most of it is ruler-straight and of even width: a joint or saw cut, which sections do not count as crack.
         below_resolution: some of it is narrower than a pixel: its width is an order of magnitude there.
         pattern_id: the pattern in which at least half of it lies, «P0001»; empty if there is none.
     """
@@ -142,6 +143,7 @@ class RoadCrack:
     gap_m: float | None = None
     saturated: bool = False
     below_resolution: bool = False
+    joint: bool = False
     pattern_id: str = ""
 
     def __post_init__(self) -> None:
@@ -248,6 +250,7 @@ class Section:
         covered_m, missing_m: length of road measured, and length not (no frame, or skipped); None for a georeferenced
             raster, which has no direction of travel.
         area_m2: measured road area; of a raster its whole rectangle, pixels without data included.
+        joint_length_m: length of joints and saw cuts inside the section; no part of the numbers of cracks.
         crack_count: cracks with their middle in the section.
         crack_length_m: length of crack inside the section (a crack that crosses the boundary is shared out).
         crack_area_m2: integral of width along those lines.
@@ -274,6 +277,7 @@ class Section:
     transverse_m: float | None
     other_m: float | None
     pattern_area_m2: float = 0.0
+    joint_length_m: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

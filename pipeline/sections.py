@@ -39,6 +39,7 @@ class _Tally:
     """Crack quantities of one section while they are added up."""
 
     count: int = 0
+    joint_m: float = 0.0
     length_m: float = 0.0
     area_m2: float = 0.0
     max_width_mm: float = 0.0
@@ -203,9 +204,12 @@ def _tally_by_chainage(cracks: Sequence[RoadCrack], length_m: float) -> dict[tup
         lengths = _scaled_lengths(read_at(places, crack.line_xy), crack.length_m)
         for index in np.unique(number):
             of_section = number == index
+            if crack.joint:
+                tallies[crack.recording, int(index)].joint_m += float(lengths[of_section].sum())
+                continue
             tallies[crack.recording, int(index)].add(*_quantities(lengths, widths, of_section), _class_of(crack))
         centre = (float(crack.chainage_at_m.min()) + float(crack.chainage_at_m.max())) / 2
-        tallies[crack.recording, math.floor(centre / length_m)].count += 1
+        tallies[crack.recording, math.floor(centre / length_m)].count += not crack.joint
     return tallies
 
 
@@ -216,6 +220,9 @@ def _tally_by_frame(cracks: Sequence[RoadCrack]) -> dict[str, _Tally]:
             continue
         lengths = _scaled_lengths(crack.line_xy, crack.length_m)
         tally = tallies[crack.frame_keys[0]]
+        if crack.joint:
+            tally.joint_m += crack.length_m
+            continue
         tally.add(*_quantities(lengths, crack.width_mm, np.full(len(lengths), True)), _class_of(crack))
         tally.count += 1
     return tallies
@@ -275,6 +282,7 @@ def _section(
         missing_m=missing_m,
         area_m2=area_m2,
         crack_count=tally.count,
+        joint_length_m=tally.joint_m,
         crack_length_m=tally.length_m,
         crack_area_m2=tally.area_m2,
         mean_width_mm=tally.area_m2 / tally.length_m * 1e3 if tally.length_m > 0 else None,

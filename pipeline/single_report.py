@@ -74,6 +74,7 @@ def _crack_report(crack: Crack) -> Report:
         "grey_share": round(crack.grey_share, 3),
         "gap_px": round(crack.gap_px, 2),
         "touches_border": crack.touches_border,
+        "joint": crack.joint,
         "saturated": crack.saturated,
         "below_resolution": crack.below_resolution,
     }
@@ -184,6 +185,8 @@ def _remarks(crack: Report, report: Report) -> list[str]:
     remarks = []
     if crack["touches_border"]:
         remarks.append("leaves the image")
+    if crack["joint"]:
+        remarks.append("straight and even: a joint or saw cut")
     if crack["saturated"]:
         remarks.append("black or white in the image: edges not seen")
     if crack["below_resolution"]:

@@ -171,6 +171,7 @@ class Crack:
             probability, which is the coarser source.
         gap_px: length of gaps between fragments that were joined into this line, pixels; part of its length.
         saturated: the picture is black or white where the width would be read, so its edges cannot be located.
+        joint: ruler-straight and of even width: a joint or saw cut, not a crack.
         below_resolution: its mean width less the standard uncertainty is under a pixel: the width is an order of
             magnitude, not a measurement.
     """
@@ -193,6 +194,7 @@ class Crack:
     gap_px: float = 0.0
     saturated: bool = False
     below_resolution: bool = False
+    joint: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.centreline_xy_px)

@@ -39,7 +39,8 @@ class Summary:
     """The numbers at the head of the report.
 
     Metric ones are None where nothing says how large a pixel is, lengths along and across the road for rasters.
-    `uncertain`, `saturated` and `below_resolution` count the cracks with an uncertainty and with these flags.
+    `uncertain`, `saturated` and `below_resolution` count the cracks with an uncertainty and with these flags; `joints`
+    counts the lines that are none.
     """
 
     ok: int
@@ -60,6 +61,7 @@ class Summary:
     uncertain: int
     saturated: int
     below_resolution: int
+    joints: int
     longitudinal_m: float | None
     transverse_m: float | None
     other_m: float | None
@@ -90,6 +92,7 @@ def write_report(
     environment.filters["num"] = number
     template = files("crackmap.pipeline.products").joinpath("report.html.j2").read_text("utf-8")
     metric = result.output.unit == "m"
+    cracks = [crack for crack in result.cracks if not crack.joint]
     densities = [per_metre(section) for section in result.sections]
     html = environment.from_string(template).render(
         result=result,
@@ -102,8 +105,8 @@ def write_report(
         strips=charts.strips(result),
         plates=charts.plates(result),
         charts=charts,
-        width_bars=charts.width_histogram(result.cracks, metric=metric),
-        orientation_bars=charts.orientation_histogram(result.cracks, directed=not result.of_rasters),
+        width_bars=charts.width_histogram(cracks, metric=metric),
+        orientation_bars=charts.orientation_histogram(cracks, directed=not result.of_rasters),
         sections=result.sections[:MOST_SECTIONS],
         densities=densities,
         section_bars=_bar_shares(densities),
@@ -119,7 +122,7 @@ def write_report(
 def summarise(result: SurveyResult) -> Summary:
     """The totals of a survey."""
     status = Counter(outcome.status for outcome in result.outcomes)
-    cracks, sections = result.cracks, result.sections
+    cracks, sections = [crack for crack in result.cracks if not crack.joint], result.sections
     lengths_m = [crack.length_m for crack in cracks if crack.length_m is not None]
     pixels = [max(crack.gsd_mm) for crack in cracks if crack.gsd_mm is not None]
 
@@ -147,6 +150,7 @@ def summarise(result: SurveyResult) -> Summary:
         uncertain=sum(crack.u_length_px is not None for crack in cracks),
         saturated=sum(crack.saturated for crack in cracks),
         below_resolution=sum(crack.below_resolution for crack in cracks),
+        joints=sum(crack.joint for crack in result.cracks),
         longitudinal_m=_total(section.longitudinal_m for section in sections),
         transverse_m=_total(section.transverse_m for section in sections),
         other_m=_total(section.other_m for section in sections),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crackmap.calibration.plane import GroundPlane
 from crackmap.stages.measure.budget import length_uncertainty_px, mean_width_uncertainty
 from crackmap.stages.measure.centreline import MeasuredLine
+from crackmap.stages.measure.joints import is_joint
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.measure.widths import ReadLine
 from crackmap.stages.polyline import arc_length, principal_direction_deg, vertex_weights
@@ -91,6 +92,7 @@ def crack_of(read: ReadLine, *, ground: GroundPlane | None, size_wh_px: tuple[in
         grey_share=float(np.average(read.grey, weights=weight)),
         gap_px=line.gap_px,
         saturated=float(np.average(read.clipped, weights=weight)) > _SATURATED_SHARE,
+        joint=is_joint(read),
         below_resolution=float(np.average(width, weights=weight)) - u_width_px < 1.0,
     )
     return crack if ground is None else _on_ground(crack, read, u_common, ground)

@@ -161,6 +161,29 @@ def test_crack_along_the_edge_of_a_patch_is_kept() -> None:
     assert mean_width(crack) == pytest.approx(4.0, abs=0.6)
 
 
+def test_saw_cut_is_a_joint_and_a_crack_is_none() -> None:
+    """Even and straight: a joint; straight with a tenth of variation in width, or even and jagged: a crack."""
+    rng = np.random.default_rng(3)
+    x = np.linspace(30, 370, 60)
+    straight = np.column_stack([x, 200 + 0.02 * x])
+    varying = 5.0 * np.exp(0.12 * np.convolve(rng.standard_normal(63), np.full(4, 0.5), mode="valid"))
+    jagged = straight + np.column_stack([np.zeros(60), np.cumsum(rng.normal(0, 1.2, 60))])
+    found = []
+    for line, width in ((straight, np.full(60, 5.0)), (straight, varying), (jagged, np.full(60, 5.0))):
+        covered = draw_coverage(line, width, (400, 400))
+        found.append(the_one(measure_dense(fattened(covered, 2.0), ground=None, image=photographed(covered))).joint)
+    assert found == [True, False, False]
+
+
+def test_joint_seen_in_perspective_is_a_joint() -> None:
+    covered = draw_coverage(np.array([[60.0, 380.0], [250.0, 20.0]]), np.array([9.0, 4.0]), (400, 400))
+    assert the_one(measure_dense(fattened(covered, 2.0), ground=None, image=photographed(covered))).joint
+
+
+def test_without_the_picture_nothing_is_called_a_joint() -> None:
+    assert not the_one(measure_dense(draw_coverage(line_at(90.0), np.full(60, 5.0), (400, 400)), ground=None)).joint
+
+
 def test_part_left_to_the_mask_is_corrected_by_what_the_picture_showed_of_it() -> None:
     covered = draw_coverage(line_at(90.0, 360.0), np.full(60, 5.0), (400, 400))
     image = photographed(covered)

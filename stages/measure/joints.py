@@ -1,0 +1,43 @@
+"""Joints and saw cuts: what a crack never is, ruler-straight and of even width."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crackmap.stages.measure.picture import ALONG_PX
+from crackmap.stages.measure.widths import ReadLine
+from crackmap.stages.polyline import arc_length
+
+_LEAST_LENGTH_PX = 150.0
+"""Shorter pieces of a crack may well be straight."""
+
+_STRAIGHT_PX = 0.4
+"""Standard deviation across the straight line through it. Drawn joints stay below 0.3 px, jagged cracks above 2 px."""
+
+_EVEN = 0.07
+"""Standard deviation of the width over the width, noise taken off. Sawn joints keep within a few per cent; the widths
+of cracks vary by a tenth and more, and narrow towards the tips."""
+
+_LEAST_WIDTH_PX = 2.0
+"""Of narrower lines nobody can tell whether they are even."""
+
+
+def is_joint(read: ReadLine) -> bool:
+    """Whether the picture shows a line as straight and as even as only a saw or a paver leaves it.
+
+    A width that changes evenly along the line is even, too: so it looks in perspective. Lens distortion bends joints;
+    then they count as cracks.
+    """
+    xy, width = read.line.xy_px, read.line.width_px
+    if read.line.closed or arc_length(xy)[-1] < _LEAST_LENGTH_PX or not read.grey.all():
+        return False
+    offset = xy - xy.mean(axis=0)
+    _, _, axes = np.linalg.svd(offset, full_matrices=False)
+    along, across = offset @ axes[0], offset @ axes[1]
+    mean_px = float(width.mean())
+    if mean_px < _LEAST_WIDTH_PX or float(across.std()) > _STRAIGHT_PX:
+        return False
+    rest = width - np.polyval(np.polyfit(along, width, 1), along)
+    # The noise of one pixel of line is spread over the rows that share it.
+    noise = float(np.mean(np.square(read.noise_px))) / (2 * np.sqrt(np.pi) * ALONG_PX)
+    return bool(rest.var() - noise <= (_EVEN * mean_px) ** 2)
