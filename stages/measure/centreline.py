@@ -79,12 +79,18 @@ def centrelines_of(
         settings.profile_floor,
     )
     cuts = np.cumsum([len(draft.xy) for draft in drafts])[:-1]
-    lines = []
-    for draft, normal, width, offset in zip(
-        drafts, normals, np.split(sections.width_px, cuts), np.split(sections.offset_px, cuts), strict=True
-    ):
-        lines.append(_finished(draft, normal, CrossSections(width, offset), field, settings))
-    return lines
+    parts = zip(drafts, normals, np.split(sections.width_px, cuts), np.split(sections.offset_px, cuts), strict=True)
+    vertices = [
+        _vertices(draft, normal, CrossSections(width, offset), field, settings)
+        for draft, normal, width, offset in parts
+    ]
+    probability = field.at(np.concatenate([rows[:, :2] for rows in vertices])).astype(np.float64)
+    of_line = np.split(probability, np.cumsum([len(rows) for rows in vertices])[:-1])
+    corner = np.array([field.x0_px, field.y0_px], float)
+    return [
+        MeasuredLine(rows[:, :2] + corner, rows[:, 2], share, draft.strand.free, draft.strand.closed, rows[:, 3] > 0.5)
+        for draft, rows, share in zip(drafts, vertices, of_line, strict=True)
+    ]
 
 
 def _smooth_draft(strand: Strand, half_width_px: NDArray[np.float32], smoothing_px: float) -> _Draft:
@@ -170,21 +176,20 @@ def _normals(xy: FloatArray, closed: bool) -> FloatArray:
     return np.column_stack([-tangent[:, 1], tangent[:, 0]])
 
 
-def _finished(
+def _vertices(
     draft: _Draft, normal: FloatArray, sections: CrossSections, field: ProbabilityField, settings: MeasureSettings
-) -> MeasuredLine:
+) -> FloatArray:
+    """(N, 4) x, y, width and whether the line runs alone there, of the vertices of one line; window pixels."""
     along = arc_length(draft.xy)
     clear = (sections.width_px > 0) & _clear_of_junctions(draft)
     offset = _offsets(draft, along, clear, sections.offset_px, settings.smoothing_px)
     xy = _inside_image(draft.xy + offset[:, None] * normal, field)
     width = _widths(draft, along, clear, sections.width_px)
     alone = clear & _clear_of_tips(draft, along, 2 * _TIP_PX)
-    line = resampled(np.column_stack([xy, width, alone]), settings.vertex_spacing_px)
+    rows = resampled(np.column_stack([xy, width, alone]), settings.vertex_spacing_px)
     if draft.strand.closed:
-        line[-1] = line[0]
-    probability = field.at(line[:, :2]).astype(np.float64)
-    image_xy = line[:, :2] + np.array([field.x0_px, field.y0_px], float)
-    return MeasuredLine(image_xy, line[:, 2], probability, draft.strand.free, draft.strand.closed, line[:, 3] > 0.5)
+        rows[-1] = rows[0]
+    return rows
 
 
 def _clear_of_junctions(draft: _Draft) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from crackmap.stages.measure.centreline import MeasuredLine
 from crackmap.stages.measure.profile import ProbabilityField
+from crackmap.stages.measure.sampling import sampled
 from crackmap.stages.polyline import arc_length, resampled
 from crackmap.stages.records import FloatArray
 from crackmap.stages.tiling import PixelSource
@@ -64,17 +65,10 @@ class GreyWindow:
     def at(self, xy_px: FloatArray) -> NDArray[np.float32]:
         """(M, S) grey at image points (M, S, 2), by cubic interpolation; NaN outside the window."""
         places = (xy_px - np.array([self.x0_px + 0.5, self.y0_px + 0.5])).astype(np.float32)
-        values = np.empty(places.shape[:2], np.float32)
-        # remap addresses its output with 16-bit numbers.
-        for first in range(0, len(places), 30_000):
-            part = places[first : first + 30_000]
-            values[first : first + 30_000] = cv2.remap(
-                self.grey, part[..., 0], part[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-            )
+        x, y = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+        values = sampled(self.grey, x, y, cv2.INTER_CUBIC)
         height, width = self.grey.shape
-        outside = (places[..., 0] < -0.5) | (places[..., 0] > width - 0.5)
-        outside |= (places[..., 1] < -0.5) | (places[..., 1] > height - 0.5)
-        values[outside] = np.nan
+        values[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = np.nan
         return values
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from crackmap.calibration.frames import centre_from_corner_xy
+from crackmap.stages.measure.sampling import sampled
 from crackmap.stages.records import FloatArray
 
 _STEP_PX = 0.5
@@ -55,10 +56,12 @@ class ProbabilityField:
 
     def at(self, xy_px: FloatArray) -> NDArray[np.float32]:
         """Bilinear probability, 0 to 1, at points (..., 2) in window pixels from the top-left corner."""
-        xy = centre_from_corner_xy(xy_px) + 1.0
-        values = map_coordinates(self.padded, (xy[..., 1], xy[..., 0]), order=1, mode="nearest", output=np.float32)
-        values *= np.float32(1 / 255.0)
-        return np.asarray(values, np.float32)
+        # The rim is one pixel more on each side.
+        places = (centre_from_corner_xy(xy_px) + 1.0).astype(np.float32)
+        rows = places if places.ndim == 3 else places[:, None, :]
+        x, y = np.ascontiguousarray(rows[..., 0]), np.ascontiguousarray(rows[..., 1])
+        values = sampled(self.padded, x, y, cv2.INTER_LINEAR).reshape(places.shape[:-1])
+        return np.asarray(values * np.float32(1 / 255.0), np.float32)
 
     def is_far_inside(self, xy_px: FloatArray, reach_px: float) -> bool:
         """Whether all points (N, 2) lie farther than `reach_px` from the image border."""

@@ -38,11 +38,19 @@ def skeleton_of(window: NDArray[np.uint8], settings: MeasureSettings) -> Skeleto
         mask = _without_core(mask, core, settings.max_width_px)
         mask = _cleaned(mask, settings.min_length_px, 0)
         distance = _distance_inside(mask)
-    return Skeleton(np.argwhere(thin(mask)).astype(np.int64), distance)
+    return Skeleton(_thin_pixels(mask), distance)
 
 
 def thin(mask: BoolArray) -> BoolArray:
-    """The one-pixel-wide lines of a mask (height, width).
+    """The one-pixel-wide lines of a mask (height, width)."""
+    result = np.zeros(mask.shape, bool)
+    rows, columns = _thin_pixels(mask).T
+    result[rows, columns] = True
+    return result
+
+
+def _thin_pixels(mask: BoolArray) -> NDArray[np.int64]:
+    """(N, 2) row and column of the pixels of the one-pixel-wide lines of a mask, in row-major order.
 
     The parallel method of Guo and Hall (Comm. ACM 32, 1989, algorithm A1), which keeps diagonal lines of 1-2 px that
     Zhang and Suen's loses. Each pixel holds its neighbours as the bits of one number, kept up to date as pixels go,
@@ -53,7 +61,8 @@ def thin(mask: BoolArray) -> BoolArray:
     padded[1:-1, 1:-1] = mask
     there = padded.ravel()
     steps = np.array([row * (width + 2) + column for row, column in _AROUND], np.int64)
-    pixels = np.flatnonzero(there)
+    crack = np.flatnonzero(there)
+    pixels = crack
     neighbours = np.zeros(len(there), np.uint8)
     for bit, step in enumerate(steps):
         neighbours[pixels] |= there[pixels + step] << bit
@@ -72,7 +81,8 @@ def thin(mask: BoolArray) -> BoolArray:
         # A pixel can go only if something beside it went since its last look, that is in the last two half-steps.
         pixels = np.concatenate([changed, changed_before])
         changed_before, half = changed, 1 - half
-    return padded[1:-1, 1:-1].astype(bool)
+    row, column = np.divmod(crack[there[crack] > 0], width + 2)
+    return np.column_stack([row - 1, column - 1])
 
 
 def _tables() -> tuple[BoolArray, BoolArray]:
