@@ -28,11 +28,9 @@ def command(out: Path, seed: int, detect_weights: Path | None, segment_weights: 
     from crackmap.pipeline.survey import read_survey
     from crackmap.pipeline.synthetic import SyntheticSettings, write_survey
 
-    # Single lines on a bare road: each true crack then has one measured line beside it in the table. No straight ones:
-    # the nets have learnt that a dark line without a bend is a joint.
-    synthetic = SyntheticSettings(
-        kinds=("arc", "fractal"), width_px=(2.5, 7.0), depth=(0.5, 0.8), distractors=False, seed=seed
-    )
+    # Single lines on a bare road: each true crack then has one measured line beside it in the table. No ruler-straight
+    # ones, which are hard to tell from joints.
+    synthetic = SyntheticSettings(kinds=("arc", "fractal"), width_px=(1.5, 8.0), distractors=False, seed=seed)
     with frame_progress("Drawing the road", synthetic.frames) as progress:
         truth = write_survey(out / "survey", synthetic, progress=progress)
     survey = read_survey(out / "survey")

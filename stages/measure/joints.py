@@ -8,7 +8,7 @@ from crackmap.stages.measure.picture import ALONG_PX
 from crackmap.stages.measure.widths import ReadLine
 from crackmap.stages.polyline import arc_length
 
-_LEAST_LENGTH_PX = 150.0
+_LEAST_LENGTH_PX = 200.0
 """Shorter pieces of a crack may well be straight."""
 
 _STRAIGHT_PX = 0.4
@@ -20,6 +20,11 @@ of cracks vary by a tenth and more, and narrow towards the tips."""
 
 _LEAST_WIDTH_PX = 2.0
 """Of narrower lines nobody can tell whether they are even."""
+
+_NARROWED = 0.85
+_END_PX = 12.0
+"""A crack narrows towards its tip: an end of which the last 12 px are this much narrower than the rest, or more, is no
+joint's."""
 
 
 def is_joint(read: ReadLine) -> bool:
@@ -36,6 +41,9 @@ def is_joint(read: ReadLine) -> bool:
     along, across = offset @ axes[0], offset @ axes[1]
     mean_px = float(width.mean())
     if mean_px < _LEAST_WIDTH_PX or float(across.std()) > _STRAIGHT_PX:
+        return False
+    ends = (arc_length(xy) <= _END_PX, arc_length(xy[::-1])[::-1] <= _END_PX)
+    if any(free and width[end].mean() < _NARROWED * mean_px for free, end in zip(read.line.free, ends, strict=True)):
         return False
     rest = width - np.polyval(np.polyfit(along, width, 1), along)
     # The noise of one pixel of line is spread over the rows that share it.

@@ -162,7 +162,7 @@ def _read_line(
     def there(values: FloatArray) -> FloatArray:
         return np.asarray(np.interp(place, at, values), np.float64)
 
-    width = np.maximum(there(median_filter(valleys.width_px[good], size=5, mode="nearest")), _LEAST_WIDTH_PX)
+    width = np.maximum(there(median_filter(valleys.width_px[good], size=9, mode="nearest")), _LEAST_WIDTH_PX)
     clipped = np.interp(place, along, profiles.clipped[rows].astype(np.float64)) > 0.5
     unclear = 1.0 - np.interp(place, along, profiles.clear[rows].astype(np.float64))
     u_spread = np.hypot(spread.u_sigma_px, _U_SPREAD_SHARE * spread.sigma_px) * np.abs(there(valleys.slope[good]))
