@@ -42,10 +42,12 @@ def is_joint(read: ReadLine) -> bool:
     mean_px = float(width.mean())
     if mean_px < _LEAST_WIDTH_PX or float(across.std()) > _STRAIGHT_PX:
         return False
+    even = np.polyval(np.polyfit(along, width, 1), along)
     ends = (arc_length(xy) <= _END_PX, arc_length(xy[::-1])[::-1] <= _END_PX)
-    if any(free and width[end].mean() < _NARROWED * mean_px for free, end in zip(read.line.free, ends, strict=True)):
+    share = width / np.maximum(even, 1e-9)
+    if any(free and share[end].mean() < _NARROWED for free, end in zip(read.line.free, ends, strict=True)):
         return False
-    rest = width - np.polyval(np.polyfit(along, width, 1), along)
+    rest = width - even
     # The noise of one pixel of line is spread over the rows that share it.
     noise = float(np.mean(np.square(read.noise_px))) / (2 * np.sqrt(np.pi) * ALONG_PX)
     return bool(rest.var() - noise <= (_EVEN * mean_px) ** 2)
