@@ -56,7 +56,7 @@ class SurveyErrors:
 
     Attributes:
         sections: along the road.
-        missed_m: length of true crack without a measured line beside it.
+        missed_m: what the length measured beside each true crack falls short of it, added up.
         false_m: length of measured line without a true crack beside it.
     """
 
@@ -77,7 +77,7 @@ def evaluate_surveys(
 
     Returns:
         The errors of each run; and for each run after the first the root mean square, over sections, of the
-        difference in crack length (per cent) and in mean width (mm) from the first.
+        difference in crack length (per cent) and in mean width (mm) from the first; NaN where none can be compared.
 
     Raises:
         InputError: no truth, no finished run, or a run that is not on the map.
@@ -124,12 +124,20 @@ def _section(truth: RoadTruth, section: Section, pixel_mm: float) -> SectionErro
 def _difference(first: SurveyErrors, other: SurveyErrors) -> tuple[float, float]:
     """Root mean square difference of the sections of two runs: crack length in per cent, mean width in mm."""
     length, width = [], []
-    for a, b in zip(first.sections, other.sections, strict=False):
+    same = {section.section_id: section for section in other.sections}
+    for a in first.sections:
+        b = same.get(a.section_id)
+        if b is None:
+            continue
         if a.measured_m > 0:
             length.append(100 * (b.measured_m / a.measured_m - 1))
         if a.measured_width_mm is not None and b.measured_width_mm is not None:
             width.append(b.measured_width_mm - a.measured_width_mm)
-    return float(np.sqrt(np.mean(np.square(length or [0.0])))), float(np.sqrt(np.mean(np.square(width or [0.0]))))
+    return _root_mean_square(length), _root_mean_square(width)
+
+
+def _root_mean_square(values: Sequence[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values else float("nan")
 
 
 def survey_report(
@@ -153,10 +161,10 @@ def survey_table(names: Sequence[str], errors: Sequence[SurveyErrors], repeats: 
         for row in error.sections:
             lines.append(f"{row.section_id:<18} {row.true_m:8.2f} m {row.measured_m:8.2f} m " + _row(row))
         road_km = sum(row.length_m for row in error.sections) / 1e3
-        lines.append(
-            f"missed {error.missed_m:.2f} m, false {error.false_m:.2f} m "
-            f"({error.missed_m / road_km:.0f} and {error.false_m / road_km:.0f} m per km)"
-        )
+        per_km = ""
+        if road_km > 0:
+            per_km = f" ({error.missed_m / road_km:.0f} and {error.false_m / road_km:.0f} m per km)"
+        lines.append(f"missed {error.missed_m:.2f} m, false {error.false_m:.2f} m{per_km}")
     for name, (length, width) in zip(names[1:], repeats, strict=True):
         lines.append(
             f"repeatability, {name} against {names[0]}: crack length of a section {length:.1f} %, "

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from crackmap.calibration.errors import require
 from crackmap.stages.polyline import arc_length, principal_direction_deg, resampled
 from crackmap.stages.records import Crack, FloatArray
 
@@ -123,6 +124,7 @@ def geometry_errors(
         tolerance_px: how far apart a measured and a true line may lie, in pixels beyond half the true width.
     """
     measured = [crack for crack in measured if not crack.joint]
+    require(all(crack.length_m is not None for crack in measured), "measured", "cracks with a ground scale", "without")
     result = GeometryErrors(
         true_m=sum(float(arc_length(line.xy_m)[-1]) for line in truth),
         measured_m=sum(crack.length_m or 0.0 for crack in measured),
@@ -140,8 +142,8 @@ def geometry_errors(
     seen = back <= reach + true.width_mm / 2e3
     result.false_m = float(found.step_m[~belongs].sum())
     result.missed_m = float(true.step_m[~seen].sum())
-    for number, crack in enumerate(measured):
-        rows = np.flatnonzero(found.line == number)
+    by_crack = np.split(np.arange(len(found.line)), np.searchsorted(found.line, np.arange(1, len(measured))))
+    for crack, rows in zip(measured, by_crack, strict=True):
         owners = np.where(belongs[rows], true.line[nearest[rows]], -1)
         owner = int(np.bincount(owners + 1).argmax()) - 1
         if owner < 0 or not truth[owner].whole:
@@ -160,9 +162,8 @@ def geometry_errors(
 
 
 def _metric(crack: Crack) -> tuple[FloatArray, FloatArray]:
-    if crack.centreline_xy_m is None or crack.width_mm is None:
-        return np.empty((0, 2)), np.empty(0)
-    return crack.centreline_xy_m, crack.width_mm
+    # Both are there where there is a ground scale.
+    return np.asarray(crack.centreline_xy_m, np.float64), np.asarray(crack.width_mm, np.float64)
 
 
 def _points(lines: Iterable[tuple[FloatArray, FloatArray]], step_m: float) -> _Points:

@@ -1,9 +1,8 @@
 """From cracks in frames to cracks of the road: each counted once, and whole.
 
 Every frame answers only for its own strip, so a crack that three overlapping frames see is cut into three parts that
-add up to one. Then ends that meet at a seam between consecutive frames are joined again. The uncertainty of a joined
-line is never less, relative to its length, than that of its pieces: they share one camera, so an error of its scale
-is in all of them and does not average out.
+add up to one. Then ends that meet at a seam between consecutive frames are joined again. The uncertainties of
+pieces are added plainly: they share one camera, so an error of its scale is in all of them and does not average out.
 """
 
 from __future__ import annotations

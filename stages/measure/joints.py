@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from crackmap.stages.measure.picture import ALONG_PX
 from crackmap.stages.measure.widths import ReadLine
 from crackmap.stages.polyline import arc_length
 
@@ -48,6 +47,5 @@ def is_joint(read: ReadLine) -> bool:
     if any(free and share[end].mean() < _NARROWED for free, end in zip(read.line.free, ends, strict=True)):
         return False
     rest = width - even
-    # The noise of one pixel of line is spread over the rows that share it.
-    noise = float(np.mean(np.square(read.noise_px))) / (2 * np.sqrt(np.pi) * ALONG_PX)
+    noise = float(np.mean(np.square(read.vertex_noise_px)))
     return bool(rest.var() - noise <= (_EVEN * mean_px) ** 2)

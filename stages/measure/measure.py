@@ -27,7 +27,7 @@ from crackmap.stages.tiling import ArraySource, PixelSource
 _DEFAULTS = MeasureSettings()
 
 _SPREAD_VERTICES = 3000
-"""About this many vertices tell the point spread of a picture; of more, every second line serves, or every third."""
+"""About this many vertices tell the point spread of a picture; of more, every second line serves, or every third..."""
 
 
 def measure(
@@ -115,9 +115,12 @@ def _read(
                 yield lines, GreyWindow.around(source, field, settings.gamma), field
 
     total = sum(len(line.xy_px) for lines in found for line in lines)
-    every = max(total // _SPREAD_VERTICES, 1)
-    samples = [profiles for lines, picture, field in islands() if lines[::every]
-               for profiles in samples_for_spread(lines[::every], picture, field)]  # fmt: skip
+    every, passed, samples = max(total // _SPREAD_VERTICES, 1), 0, []
+    for lines, picture, field in islands():
+        chosen = lines[-passed % every :: every]
+        passed += len(lines)
+        if chosen:
+            samples += samples_for_spread(chosen, picture, field)
     spread = point_spread(samples)
     return settled([
         read for lines, picture, field in islands()

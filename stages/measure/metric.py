@@ -48,13 +48,14 @@ def trusted_parts(read: ReadLine, ground: GroundPlane | None) -> list[ReadLine]:
 def _part(read: ReadLine, kept: NDArray[np.int64], free: tuple[bool, bool]) -> ReadLine:
     line = read.line
     share = min(_length(line.xy_px[kept]) / max(_length(line.xy_px), 1e-9), 1.0)
+    closed = line.closed and len(kept) == len(line.xy_px)
     part = MeasuredLine(
-        line.xy_px[kept], line.width_px[kept], line.probability[kept], free, False, line.clear[kept],
+        line.xy_px[kept], line.width_px[kept], line.probability[kept], free, closed, line.clear[kept],
         line.gap_px * share,
     )  # fmt: skip
     return ReadLine(
         part, read.mask_width_px[kept], read.grey[kept], read.u_common_px[kept], read.noise_px[kept],
-        read.clipped[kept], read.step_share,
+        read.clipped[kept], read.vertex_noise_px[kept], read.step_share,
     )  # fmt: skip
 
 
@@ -72,10 +73,11 @@ def is_crack(read: ReadLine, settings: MeasureSettings) -> bool:
 
 def crack_of(read: ReadLine, *, ground: GroundPlane | None, size_wh_px: tuple[int, int]) -> Crack:
     """The crack of a line; it starts at the upper of its ends, or the left one at equal height."""
+    first, last = read.line.xy_px[[0, -1]].tolist()
+    if (last[1], last[0]) < (first[1], first[0]):
+        read = _part(read, np.arange(len(read.grey))[::-1], read.line.free[::-1])
     line = read.line
     xy, width, u_common = line.xy_px, line.width_px, read.u_common_px
-    if (xy[-1, 1], xy[-1, 0]) < (xy[0, 1], xy[0, 0]):
-        xy, width, u_common = xy[::-1].copy(), width[::-1].copy(), u_common[::-1]
     length_px = _length(xy)
     u_length_px = length_uncertainty_px(line)
     weight = vertex_weights(xy)

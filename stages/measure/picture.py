@@ -34,7 +34,7 @@ _MARGIN_PX = 48
 
 _ALIGN_ALONG_PX = 3.0
 _REST = 16
-"""Empty rows between two lines, so that smoothing along one never reaches the next: four standard deviations."""
+"""Empty rows between two lines, so that smoothing along one does not reach the next: four times ALONG_PX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,12 @@ class Profiles:
     clear: NDArray[np.bool_]
     clipped: NDArray[np.bool_]
 
+    def rows_by_line(self) -> list[NDArray[np.int64]]:
+        """The rows of each line, in the order of their numbers."""
+        rows = np.flatnonzero(self.line >= 0)
+        number = self.line[rows]
+        return np.split(rows, np.searchsorted(number, np.arange(1, number[-1] + 1)) if len(number) else [])
+
 
 def profile_reach_px(line: MeasuredLine) -> float:
     """How far the profiles of a line reach to either side; one of few values, so that lines share them."""
@@ -147,7 +153,8 @@ def _rows_of(lines: Sequence[MeasuredLine]) -> _Rows:
         count = len(dense)
         xy.append(np.concatenate([dense[:, :2], np.repeat(dense[-1:, :2], _REST, axis=0)]))
         width.append(np.concatenate([dense[:, 2], np.repeat(dense[-1:, 2], _REST)]))
-        along.append(np.concatenate([arc_length(dense[:, :2]), np.zeros(_REST)]))
+        # Counted along the line itself: the chords between its pixels are a little shorter.
+        along.append(np.concatenate([np.linspace(0.0, arc_length(line.xy_px)[-1], count), np.zeros(_REST)]))
         number.append(np.concatenate([np.full(count, k), np.full(_REST, -1)]))
         clear.append(np.concatenate([dense[:, 3] > 0.99, np.zeros(_REST, bool)]))
     return _Rows(

@@ -29,6 +29,8 @@ def sampled(
         interpolation: one of OpenCV's.
     """
     result = np.empty(x.shape, image.dtype)
+    if x.size == 0:
+        return result
     waiting = [(0, len(x))]
     while waiting:
         first, last = waiting.pop()
@@ -56,6 +58,4 @@ def _around(places: NDArray[np.float32], size: int) -> tuple[int, int]:
 def _remapped(
     image: NDArray[Sample], x: NDArray[np.float32], y: NDArray[np.float32], interpolation: int
 ) -> NDArray[Sample]:
-    if x.size == 0:
-        return np.empty(x.shape, image.dtype)
     return np.asarray(cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE), image.dtype)

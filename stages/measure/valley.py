@@ -120,8 +120,8 @@ class _Valleys:
 def valley_widths(profiles: Profiles, spread: PointSpread) -> ValleyWidths:
     """The width of every profile under a point spread.
 
-    A row that is too noisy to be read by itself is read together with more of the line, up to half a metre or so: the
-    fit is not linear in a narrow crack's width, and noise would make it too wide.
+    A row that is too noisy to be read by itself is read together with more of its line, up to 36 px (a standard
+    deviation) to either side: the fit is not linear in a narrow crack's width, and noise would make it too wide.
     """
     valleys = _valleys(profiles.x_px, spread.sigma_px)
     slope = _slope_of(profiles.x_px, valleys, spread.sigma_px)
@@ -130,7 +130,12 @@ def valley_widths(profiles: Profiles, spread: PointSpread) -> ValleyWidths:
         noisy = profiles.clear & ((result.u_noise_px > _NOISY_PX) | ~result.valid) & (result.width_px < _NARROW_PX)
         if not noisy.any():
             break
-        grey = smoothed_along(profiles.grey, profiles.clear, float(np.sqrt(along_px**2 - ALONG_PX**2)))
+        grey = profiles.grey.copy()
+        for rows in profiles.rows_by_line():
+            if noisy[rows].any():
+                # Line by line: this smoothing reaches farther than the empty rows between lines.
+                sigma = float(np.sqrt(along_px**2 - ALONG_PX**2))
+                grey[rows] = smoothed_along(profiles.grey[rows], profiles.clear[rows], sigma)
         result = _merged(result, _read(profiles, grey, valleys, slope, along_px), noisy)
     return result
 

@@ -74,6 +74,7 @@ class ReadLine:
         u_common_px: standard uncertainty that neighbouring vertices share: the mean does not average it out.
         noise_px: standard uncertainty over one pixel of line: over L pixels it is this / sqrt(L).
         clipped: whether the picture is black or white there.
+        vertex_noise_px: standard uncertainty of the width at the vertex itself, from noise alone.
         step_share: share of the line, one number, along which the picture shows a step instead of a valley: the edge
             of a patch, of paint, of a shadow.
     """
@@ -84,6 +85,7 @@ class ReadLine:
     u_common_px: FloatArray
     noise_px: FloatArray
     clipped: NDArray[np.bool_]
+    vertex_noise_px: FloatArray
     step_share: float = 0.0
 
 
@@ -92,7 +94,8 @@ def read_in_mask(line: MeasuredLine, *, binary: bool) -> ReadLine:
     count = len(line.xy_px)
     nowhere = np.zeros(count, bool)
     u_common = np.full(count, _U_BINARY_MASK_PX if binary else _U_SOFT_MASK_PX)
-    return ReadLine(line, line.width_px, nowhere, u_common, np.full(count, _MASK_NOISE), nowhere)
+    noise = np.full(count, _MASK_NOISE)
+    return ReadLine(line, line.width_px, nowhere, u_common, noise, nowhere, noise)
 
 
 def samples_for_spread(lines: Sequence[MeasuredLine], picture: GreyWindow, field: ProbabilityField) -> list[Profiles]:
@@ -108,8 +111,7 @@ def read_in_picture(
     for reach, members in _by_reach(lines):
         profiles = profiles_of([lines[k] for k in members], reach, picture, field)
         valleys = valley_widths(profiles, spread)
-        for number, k in enumerate(members):
-            rows = np.flatnonzero(profiles.line == number)
+        for k, rows in zip(members, profiles.rows_by_line(), strict=True):
             result[k] = _read_line(result[k], profiles, valleys, rows, spread)
     return result
 
@@ -152,18 +154,19 @@ def _read_line(
 ) -> ReadLine:
     """The line's own vertices with what the rows beside them say."""
     line, valid = read.line, valleys.valid[rows]
-    if valid.mean() < _LEAST_GREY_SHARE:
-        clear = profiles.clear[rows]
-        return replace(read, step_share=float(valleys.step[rows].sum() / max(clear.sum(), 1)))
     along, good = profiles.along_px[rows], rows[valid]
+    place = arc_length(line.xy_px)
+    clipped = np.interp(place, along, profiles.clipped[rows].astype(np.float64)) > 0.5
+    if valid.mean() < _LEAST_GREY_SHARE:
+        step_share = float(valleys.step[rows].sum() / max(profiles.clear[rows].sum(), 1))
+        u_common = np.hypot(read.u_common_px, np.where(clipped, _U_SATURATED_PX, 0.0))
+        return replace(read, clipped=clipped, u_common_px=u_common, step_share=step_share)
     at = along[valid]
-    place = np.minimum(arc_length(line.xy_px), along[-1])
 
     def there(values: FloatArray) -> FloatArray:
         return np.asarray(np.interp(place, at, values), np.float64)
 
     width = np.maximum(there(median_filter(valleys.width_px[good], size=9, mode="nearest")), _LEAST_WIDTH_PX)
-    clipped = np.interp(place, along, profiles.clipped[rows].astype(np.float64)) > 0.5
     unclear = 1.0 - np.interp(place, along, profiles.clear[rows].astype(np.float64))
     u_spread = np.hypot(spread.u_sigma_px, _U_SPREAD_SHARE * spread.sigma_px) * np.abs(there(valleys.slope[good]))
     u_valley = _u_valley(width, unclear, profiles.xy_px[rows]) + np.where(clipped, _U_SATURATED_PX, 0.0)
@@ -180,6 +183,7 @@ def _read_line(
         np.where(grey, np.hypot(u_spread, u_valley), read.u_common_px),
         np.where(grey, noise, read.noise_px),
         clipped,
+        np.where(grey, there(valleys.u_noise_px[good]), read.vertex_noise_px),
     )
 
 

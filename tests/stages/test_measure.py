@@ -247,6 +247,10 @@ def test_image_of_one_row_or_column_is_a_line_one_pixel_wide(shape: tuple[int, i
     assert crack.width_px == pytest.approx(1.0, abs=0.05)
 
 
+def test_line_longer_than_opencv_can_address_is_measured() -> None:
+    assert the_one(measure_dense(np.ones((1, 40_000)), ground=None)).length_px == pytest.approx(40_000, abs=1.0)
+
+
 def test_one_pixel_line_along_the_border_is_one_pixel_wide() -> None:
     image = np.zeros((50, 200))
     image[0] = 1.0

@@ -204,6 +204,48 @@ def test_saturated_crack_is_flagged_and_less_certain() -> None:
     assert crack.u_width_px > sound.u_width_px + 0.2
 
 
+@pytest.mark.parametrize("grey", [0, 255])
+def test_line_on_plain_black_or_white_is_flagged_although_the_mask_decides(grey: int) -> None:
+    covered = draw_coverage(line_at(60.0), np.full(60, 4.0), (400, 400))
+    crack = the_one(measure_dense(covered, ground=None, image=np.full((400, 400, 3), grey, np.uint8)))
+    assert crack.saturated and crack.grey_share == 0.0
+
+
+def test_line_without_contrast_does_not_take_over_the_reading_of_another() -> None:
+    covered = draw_coverage(np.array([[60.0, 100.0], [340.0, 100.0]]), np.full(2, 3.0), (400, 400))
+    invented = draw_coverage(np.array([[60.0, 190.0], [130.0, 190.0]]), np.full(2, 1.5), (400, 400))
+    flat = np.repeat((140 - 80 * covered)[..., None], 3, axis=2)
+    image = cv2.GaussianBlur(flat, (0, 0), 0.6).astype(np.uint8)
+    cracks = measure_dense(np.maximum(covered, invented), ground=None, image=image)
+    shares = {round(float(crack.centreline_xy_px[0, 1]), -1): crack.grey_share for crack in cracks}
+    assert shares[100.0] == 1.0 and shares[190.0] == 0.0
+
+
+def test_long_jagged_line_keeps_its_length_and_finite_widths() -> None:
+    x = np.arange(20.0, 1980.0, 12.0)
+    line = np.column_stack([x, 60 + 9.0 * (np.arange(len(x)) % 2)])
+    covered = draw_coverage(line, np.full(len(line), 3.0), (2000, 130))
+    image = cv2.GaussianBlur(np.repeat((150 - 90 * covered)[..., None], 3, axis=2), (0, 0), 0.6).astype(np.uint8)
+    ground = GroundPlane.from_gsd(gsd_mm=1.0, size_wh_px=(2000, 130))
+    read = the_one(measure_dense(covered, ground=ground, image=image))
+    in_mask = the_one(measure_dense(covered, ground=ground))
+    assert read.width_mm is not None and np.isfinite(read.width_mm).all()
+    assert read.u_width_mm is not None and np.isfinite(read.u_width_mm)
+    assert read.length_px == pytest.approx(in_mask.length_px, rel=0.01)
+
+
+def test_uncertainty_does_not_depend_on_which_end_comes_first() -> None:
+    rng = np.random.default_rng(2)
+    covered = draw_coverage(np.array([[30.0, 330.0], [370.0, 70.0]]), np.array([3.0, 7.0]), (400, 400))
+    image = photographed(covered).astype(np.float64)
+    image[:, 200:] += rng.normal(0, 20, (400, 200, 1))
+    noisy = np.clip(image, 0, 255).astype(np.uint8)
+    ground = GroundPlane.from_gsd(gsd_mm=(1.0, 1.0), size_wh_px=(400, 400))
+    one = the_one(measure_dense(fattened(covered, 2.0), ground=ground, image=noisy))
+    other = the_one(measure_dense(fattened(covered, 2.0)[::-1], ground=ground, image=np.ascontiguousarray(noisy[::-1])))
+    assert one.u_width_mm == pytest.approx(other.u_width_mm, rel=0.1)
+
+
 def test_hairline_below_a_pixel_is_flagged() -> None:
     covered = draw_coverage(line_at(75.0), np.full(60, 0.6), (400, 400))
     image = photographed(covered, depth=0.8, noise=0.5)
