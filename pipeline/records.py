@@ -113,7 +113,7 @@ class RoadCrack:
         gap_px, gap_m: length of bridged gaps, inside frames and at seams; part of the length.
         saturated: some of it lies where the picture is black or white, so its edges cannot be located there.
         joint: most of it is ruler-straight and of even width: a joint or saw cut, which sections do not count as crack.
-        below_resolution: some of it is narrower than a pixel: its width is an order of magnitude there.
+        below_resolution: in one of its frames it is, or may be, narrower than a pixel: an order of magnitude.
         pattern_id: the pattern in which at least half of it lies, «P0001»; empty if there is none.
     """
 

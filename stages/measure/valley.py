@@ -153,7 +153,8 @@ def _read(
     noise = (energy - explained[rows, best]) / len(profiles.x_px) * _SAMPLES_ACROSS
     u_noise = np.sqrt(2 * np.maximum(noise, 0.0) / bend)
     valid = profiles.clear & (share >= _LEAST_FIT) & (depth[rows, best] >= _LEAST_DEPTH_GREY)
-    valid &= (best > 0) & (best < len(valleys.width_px) - 1)
+    # A width that is less certain than it is wide is none.
+    valid &= (best > 0) & (best < len(valleys.width_px) - 1) & (u_noise < width)
     along = np.full(len(width), along_px)
     by_step = _explained_by_step(free, profiles, valleys.sigma_px)
     step = profiles.clear & (by_step > explained[rows, best]) & (by_step > _LEAST_STEP_FIT * energy)

@@ -17,6 +17,7 @@ from crackmap.stages.measure.measure import measure, measure_dense
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.polyline import principal_direction_deg
 from crackmap.stages.records import BLOCK_PX, Crack, CrackMask
+from crackmap.stages.render.stroke import draw_coverage
 
 FloatArray = NDArray[np.float64]
 ANGLES_DEG = np.arange(0.0, 180.0, 7.5)
@@ -145,6 +146,16 @@ def test_flipping_the_image_flips_the_result(
     assert after.length_px == pytest.approx(before.length_px, rel=0.005)
     assert after.width_px.mean() == pytest.approx(before.width_px.mean(), abs=0.05)
     assert turned_by(after.orientation_deg, direction(before.orientation_deg)) < 1.0
+
+
+def test_twice_the_picture_is_twice_the_crack() -> None:
+    x = np.linspace(30, 370, 90)
+    line, width = np.column_stack([x, 140 + 40 * np.sin(x / 40)]), np.linspace(3.0, 6.0, 90)
+    one = the_one(measure_dense(draw_coverage(line, width, (400, 280)), ground=None))
+    two = the_one(measure_dense(draw_coverage(2 * line, 2 * width, (800, 560)), ground=None))
+    assert two.length_px == pytest.approx(2 * one.length_px, rel=0.005)
+    assert two.width_px.mean() == pytest.approx(2 * one.width_px.mean(), rel=0.01)
+    assert turned_by(two.orientation_deg, one.orientation_deg) < 0.2
 
 
 @pytest.mark.parametrize("width_px", [2.0, 5.0, 10.0])
