@@ -51,9 +51,9 @@ def test_uncertainties_and_flags_are_columns_and_empty_where_unknown(tmp_path):
 def test_the_report_says_what_uncertainties_and_flags_mean_where_there_are_any(tmp_path):
     _, html = products(tmp_path / "full", PLAIN, FULL)
     assert "standard uncertainties" in html
-    assert "1 crack is narrower than a pixel" in html and "1 crack lies" in html
+    assert "1 crack is less than a pixel wide" in html and "1 crack lies" in html
     _, html = products(tmp_path / "plain", PLAIN)
-    assert not any(text in html for text in ("standard uncertainties", "narrower than a pixel", "plain black"))
+    assert not any(text in html for text in ("standard uncertainties", "less than a pixel wide", "plain black"))
 
 
 def test_every_column_is_explained():
