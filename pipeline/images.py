@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class ImageHeader:
     note: str = ""
 
 
-class ImageSource:
+class ImageSource(ABC):
     """An image that is open for reading by windows; a context manager. Made by `open_image`.
 
     Attributes:
@@ -104,13 +105,13 @@ class ImageSource:
         """Of a TIFF in a projected CRS in metres, else None."""
         return self.header.georeference
 
+    @abstractmethod
     def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
         """The (height, width, 3) RGB uint8 window whose top-left pixel is (x0, y0); it lies inside the image.
 
         Raises:
             UnreadableImageError: the window cannot be decoded.
         """
-        raise NotImplementedError
 
     def read_all(self) -> RgbArray:
         """The whole (height, width, 3) RGB uint8 picture.
@@ -120,6 +121,7 @@ class ImageSource:
         """
         return self.read(0, 0, *self.size_wh_px)
 
+    @abstractmethod
     def close(self) -> None:
         """Closes the file."""
 
@@ -141,6 +143,9 @@ class _Decoded(ImageSource):
 
     def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
         return self._pixels[y0 : y0 + height, x0 : x0 + width]
+
+    def close(self) -> None:
+        """The file was closed when it had been decoded."""
 
 
 class _Raster(ImageSource):

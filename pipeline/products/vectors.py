@@ -58,7 +58,7 @@ def write_geopackage(path: Path, result: SurveyResult) -> None:
     Raises:
         StorageError: the file could not be written.
     """
-    with publishing(path) as temporary, _fixed_date():
+    with publishing(path) as temporary, fixed_date():
         for start in range(0, max(len(result.cracks), 1), CHUNK):
             frame = crack_layer(result.cracks[start : start + CHUNK], result.output)
             pyogrio.write_dataframe(
@@ -137,7 +137,8 @@ def _style_table(result: SurveyResult) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _fixed_date() -> Iterator[None]:
+def fixed_date() -> Iterator[None]:
+    """GeoPackages written inside carry FIXED_DATE; with GDAL's time of day equal content would differ."""
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     try:

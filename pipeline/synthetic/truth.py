@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import shapely
 
 from crackmap.calibration.errors import InputError, require
 from crackmap.pipeline.products.publish import publish_bytes, publishing
-from crackmap.pipeline.products.vectors import FIXED_DATE
+from crackmap.pipeline.products.vectors import fixed_date
 from crackmap.pipeline.records import Placement
 from crackmap.stages.records import FloatArray
 
@@ -125,7 +123,7 @@ def write_truth(folder: Path, truth: RoadTruth) -> None:
             "Polygon",
         ),
     }
-    with publishing(folder / "truth.gpkg") as temporary, _fixed_date():
+    with publishing(folder / "truth.gpkg") as temporary, fixed_date():
         for name, (columns, shapes, geometry_type) in layers.items():
             frame = gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries(shapes), crs=f"EPSG:{truth.epsg}")
             pyogrio.write_dataframe(
@@ -219,14 +217,3 @@ def _crack_columns(truth: RoadTruth) -> dict[str, Any]:
         "max_width_mm": np.array([crack.width_mm.max() for crack in cracks], np.float64),
         "width_mm": [json.dumps(crack.width_mm.tolist()) for crack in cracks],
     }
-
-
-@contextlib.contextmanager
-def _fixed_date() -> Iterator[None]:
-    """Equal truth gives equal bytes: GDAL would write the time of day."""
-    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})

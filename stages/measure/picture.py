@@ -118,7 +118,7 @@ def profiles_of(
     count = int(reach_px / STEP_PX)
     x = np.arange(-count, count + 1, dtype=np.float64) * STEP_PX
     normal = _normals(rows)
-    grey = _sampled(picture, rows.xy, normal, x)
+    grey = picture.at(_places(rows.xy, normal, x))
     offset = _offset_to_valley(grey, x, rows)
     rows.xy = rows.xy + offset[:, None] * normal
     normal = _normals(rows)
@@ -178,10 +178,6 @@ def _normals(rows: _Rows) -> FloatArray:
 
 def _places(xy: FloatArray, normal: FloatArray, x: FloatArray) -> FloatArray:
     return np.asarray(xy[:, None, :] + x[None, :, None] * normal[:, None, :], np.float64)
-
-
-def _sampled(picture: GreyWindow, xy: FloatArray, normal: FloatArray, x: FloatArray) -> NDArray[np.float32]:
-    return picture.at(_places(xy, normal, x))
 
 
 def _offset_to_valley(grey: NDArray[np.float32], x: FloatArray, rows: _Rows) -> FloatArray:
