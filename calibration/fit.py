@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crackmap.calibration.errors import CalibrationError, require
+from crackmap.calibration.lens import Lens
+from crackmap.calibration.mount import Mount, intrinsics, plane_from_mount
 from crackmap.calibration.plane import GroundLimits, GroundPlane
+from crackmap.calibration.points import fit_points
 
 FloatArray = NDArray[np.float64]
 
@@ -43,48 +46,25 @@ class LaneView:
 
 
 def plane_from_points(
-    points_xy_px: ArrayLike, points_xy_m: ArrayLike, *, size_wh_px: tuple[int, int], limits: GroundLimits | None = None
+    points_xy_px: ArrayLike,
+    points_xy_m: ArrayLike,
+    *,
+    size_wh_px: tuple[int, int],
+    limits: GroundLimits | None = None,
+    lens: Lens | None = None,
 ) -> GroundPlane:
     """The ground plane through four or more points known in the image and on the road.
 
-    Least squares by the normalised direct linear transform (Hartley and Zisserman, Multiple View Geometry, 4.4).
-
-    Args:
-        points_xy_px: (N, 2) pixels.
-        points_xy_m: (N, 2) the same points on the road: x to the right of travel, y ahead, metres.
-        size_wh_px: image width and height.
-        limits: where the plane is trusted.
+    As `crackmap.calibration.points.fit_points`, without residuals; and taken as exact, u_scale = 0.
 
     Raises:
         CalibrationError: fewer than four points, points (nearly) on one line, or pairs in a different order.
     """
-    pixels, ground = (np.asarray(points, np.float64) for points in (points_xy_px, points_xy_m))
-    if pixels.ndim != 2 or pixels.shape[1:] != (2,) or pixels.shape != ground.shape or len(pixels) < 4:
-        raise CalibrationError(
-            f"ground points: expected four or more pairs (x, y) in the image and on the road, got {pixels.shape} and "
-            f"{ground.shape}; measure the corners of a rectangle on the road, such as a lane between two marks"
-        )
-    to_unit, unit_px = _normalise(pixels, "in the image")
-    to_unit_m, unit_m = _normalise(ground, "on the road")
-    ones, zeros = np.ones((len(pixels), 1)), np.zeros((len(pixels), 3))
-    points = np.hstack([unit_px, ones])
-    system = np.vstack(
-        [np.hstack([points, zeros, -unit_m[:, :1] * points]), np.hstack([zeros, points, -unit_m[:, 1:] * points])]
-    )
-    _, strength, axes = np.linalg.svd(system)
-    if strength[7] < 1e-6 * strength[0]:
-        raise CalibrationError("ground points: three of the four lie on one line; choose points that span an area")
-    homography = np.linalg.inv(to_unit_m) @ axes[8].reshape(3, 3) @ to_unit
-    w = pixels @ homography[2, :2] + homography[2, 2]
-    if abs(np.sign(w).sum()) < len(w):
-        raise CalibrationError(
-            "ground points: no camera sees them this way; check that points in the image and on the road are listed "
-            "in the same order"
-        )
-    return GroundPlane(np.asarray(homography / w.mean(), np.float64), size_wh_px, limits or GroundLimits())
+    fit = fit_points(points_xy_px, points_xy_m, size_wh_px=size_wh_px, limits=limits, lens=lens)
+    return replace(fit.plane, u_scale=0.0)
 
 
-def fit_lane_view(lane_masks: Iterable[NDArray[np.bool_]]) -> LaneView:
+def fit_lane_view(lane_masks: Iterable[NDArray[np.bool_]], *, lens: Lens | None = None) -> LaneView:
     """The vanishing point and lane edges of one camera mount, from lane masks of many frames.
 
     Each mask gives two straight lines; frames on a bend, with an edge outside the image or with edges that do not
@@ -92,6 +72,7 @@ def fit_lane_view(lane_masks: Iterable[NDArray[np.bool_]]) -> LaneView:
 
     Args:
         lane_masks: (H, W) bool, True on the lane the vehicle drives in; all of one size.
+        lens: the masks are of pictures as taken through it; the view is then one of its ideal camera.
 
     Raises:
         CalibrationError: no mask shows a straight lane with both edges, or sizes differ.
@@ -103,7 +84,7 @@ def fit_lane_view(lane_masks: Iterable[NDArray[np.bool_]]) -> LaneView:
         if size not in (None, (width, height)):
             raise CalibrationError(f"lane masks: expected all of size {size}, got {(width, height)}")
         size = (width, height)
-        view = _lane_of(mask)
+        view = _lane_of(mask, lens)
         if view is not None:
             rows.append(view)
     if size is None or not rows:
@@ -111,68 +92,123 @@ def fit_lane_view(lane_masks: Iterable[NDArray[np.bool_]]) -> LaneView:
             f"lane masks: none of {seen} shows a straight lane with both edges inside the image; "
             'give frames of a straight road, or use method = "points"'
         )
-    table = np.asarray(rows, np.float64)
+    return lane_view(rows, size_wh_px=size, seen=seen)
+
+
+def lane_view(
+    frames: Sequence[tuple[float, float, float, float]], *, size_wh_px: tuple[int, int], seen: int
+) -> LaneView:
+    """The median over one or more frames of vanishing x, vanishing y, left and right x on the bottom edge, pixels."""
+    table = np.asarray(frames, np.float64)
     middle = np.median(table, axis=0)
     # 1.4826 turns the median absolute deviation into the standard deviation of a normal distribution.
     spread = 1.4826 * np.median(np.abs(table - middle), axis=0)
     x, y, left, right = (float(value) for value in middle)
     s0, s1, s2, s3 = (float(value) for value in spread)
-    return LaneView((x, y), (left, right), size, (s0, s1, s2, s3), len(rows), seen)
+    return LaneView((x, y), (left, right), size_wh_px, (s0, s1, s2, s3), len(table), seen)
+
+
+def crossing(
+    left: tuple[float, float], right: tuple[float, float], height_px: float
+) -> tuple[float, float, float, float] | None:
+    """Vanishing x, y and the x of both lines x = slope y + offset on row `height_px`; None if they do not converge
+    upwards.
+    """
+    (slope_left, at_left), (slope_right, at_right) = left, right
+    bottom_left, bottom_right = slope_left * height_px + at_left, slope_right * height_px + at_right
+    if bottom_right <= bottom_left or slope_right <= slope_left:
+        return None
+    y = (at_left - at_right) / (slope_right - slope_left)
+    return slope_left * y + at_left, y, bottom_left, bottom_right
 
 
 def plane_from_lane(
     view: LaneView,
     *,
     lane_width_m: float,
-    focal_px: float,
+    focal_px: float | None = None,
     size_wh_px: tuple[int, int],
     limits: GroundLimits | None = None,
+    lens: Lens | None = None,
+    roll_deg: float = 0.0,
 ) -> GroundPlane:
-    """The ground plane of a forward camera that sees a lane of known width on a level road.
+    """The ground plane of a camera that sees a lane of known width on a level road.
 
-    A pinhole camera without roll, principal point (cx, cy) in the middle of the image. A horizontal direction turned
-    by psi to the right of the camera has, under a pitch of theta downwards, the vanishing point
+    A horizontal direction turned by psi to the right of a camera without roll has, under a pitch of theta downwards,
+    the vanishing point
 
         x = cx + f tan(psi) / cos(theta),   y = cy - f tan(theta)
 
-    which gives theta and psi of the lane. A road point x to the right of and y ahead of the camera's foot, seen from
-    height h, has the camera coordinates
-
-        X = y sin(psi) + x cos(psi),  a = y cos(psi) - x sin(psi)
-        Y = h cos(theta) - a sin(theta),  Z = a cos(theta) + h sin(theta)
-
-    and the pixel (cx + f X / Z, cy + f Y / Z): a homography, linear in h, whose inverse is the ground plane. h
-    follows from the lane width, because all ground lengths grow with h.
+    which gives theta and psi of the lane; with a roll, the point is turned back about the principal point first. The
+    height follows from the lane width, because all ground lengths grow with it. The lines do not tell the roll.
 
     Args:
-        view: what `fit_lane_view` found.
+        view: the lane lines, in pixels of the ideal camera where there is a lens.
         lane_width_m: between the edges that bound the lane masks, metres.
-        focal_px: focal length over pixel size.
+        focal_px: focal length over pixel size, for a camera without a lens calibration: no distortion, the principal
+            point in the middle.
         size_wh_px: image width and height; that of the masks.
         limits: where the plane is trusted.
+        lens: of the camera.
+        roll_deg: as in `Mount`; the picture stands upright within 45 degrees.
 
     Returns:
         Ground x = 0, y = 0 lies under the camera.
 
     Raises:
+        InputError: neither focal length nor lens is given, or both.
         CalibrationError: the masks are of another size, or the lane lies above the horizon.
     """
     require(lane_width_m > 0, "lane_width_m", "metres above 0", lane_width_m)
-    require(focal_px > 0, "focal_px", "pixels above 0", focal_px)
+    require((lens is None) != (focal_px is None), "lens, focal_px", "one of the two", (lens, focal_px))
+    require(focal_px is None or focal_px > 0, "focal_px", "pixels above 0", focal_px)
+    require(abs(roll_deg) <= 45, "roll_deg", "at most 45 degrees; turn the pictures upright first", roll_deg)
     if size_wh_px != view.size_wh_px:
         raise CalibrationError(f"lane masks: expected the size of the images {size_wh_px}, got {view.size_wh_px}")
-    width, height = size_wh_px
-    pixel_from_ground = _view_from_height_one(view.vanishing_point_xy_px, focal_px, (width / 2, height / 2))
-    unit = GroundPlane(np.asarray(np.linalg.inv(pixel_from_ground), np.float64), size_wh_px)
-    left, right = unit.to_ground_xy_m([(x, height) for x in view.bottom_x_px])[:, 0]
+    matrix = intrinsics(size_wh_px, lens=lens, focal_px=focal_px)
+    x, y, _ = np.linalg.inv(matrix) @ np.array([*view.vanishing_point_xy_px, 1.0])
+    cos, sin = np.cos(np.deg2rad(roll_deg)), np.sin(np.deg2rad(roll_deg))
+    x, y = cos * x - sin * y, sin * x + cos * y
+    pitch = np.arctan(-y)
+    yaw = -np.arctan(x * np.cos(pitch))
+
+    def from_height(height_m: float) -> GroundPlane:
+        mount = Mount(height_m, float(np.degrees(pitch)), roll_deg, float(np.degrees(yaw)))
+        return plane_from_mount(mount, size_wh_px=size_wh_px, lens=lens, focal_px=focal_px, limits=limits)
+
+    ideal = GroundPlane(from_height(1.0).ground_from_pixel, size_wh_px)
+    left, right = ideal.to_ground_xy_m([(x, size_wh_px[1]) for x in view.bottom_x_px])[:, 0]
     if not right > left:
         raise CalibrationError(
             "lane view: the bottom of the image lies above the horizon, or left and right are swapped; "
             "check the lane masks"
         )
-    camera_height_m = lane_width_m / (right - left)
-    scale = np.diag([camera_height_m, camera_height_m, 1.0])
-    return GroundPlane(np.asarray(scale @ unit.ground_from_pixel, np.float64), size_wh_px, limits or GroundLimits())
+    return from_height(lane_width_m / (right - left))
+
+
+def view_of_plane(plane: GroundPlane, *, lane_width_m: float) -> LaneView:
+    """How the camera of a plane would see a lane of that width around ground x = 0.
+
+    The inverse of `plane_from_lane` but for what that takes as known: the focal length and the roll.
+
+    Raises:
+        CalibrationError: lines along the road do not meet in the picture's plane, as for a downward camera.
+    """
+    pixel_from_ground = np.linalg.inv(plane.ground_from_pixel)
+    vanishing = pixel_from_ground[:, 1]
+    height = plane.size_wh_px[1]
+    lines = []
+    for side in (-lane_width_m / 2, lane_width_m / 2):
+        line = np.cross(vanishing, pixel_from_ground @ np.array([side, 0.0, 1.0]))
+        if abs(line[0]) < 1e-12 * np.abs(line).max():
+            raise CalibrationError(
+                "ground plane: lines along the road lie level in the picture; they tell no lane view"
+            )
+        lines.append((float(-line[1] / line[0]), float(-line[2] / line[0])))
+    met = crossing(lines[0], lines[1], height)
+    if met is None:
+        raise CalibrationError("ground plane: lines along the road do not meet above it; they tell no lane view")
+    return lane_view([met], size_wh_px=plane.size_wh_px, seen=1)
 
 
 def plane_from_affine(
@@ -202,18 +238,7 @@ def plane_from_affine(
     return GroundPlane(np.vstack([matrix, [0.0, 0.0, 1.0]]), size_wh_px, trust), (float(origin[0]), float(origin[1]))
 
 
-def _normalise(points: FloatArray, where: str) -> tuple[FloatArray, FloatArray]:
-    """The similarity that centres points at mean distance sqrt(2), and the points under it."""
-    centred = points - points.mean(axis=0)
-    extent = np.linalg.svd(centred, compute_uv=False)
-    if not np.isfinite(points).all() or extent[1] <= 1e-3 * extent[0]:
-        raise CalibrationError(f"ground points: they lie (almost) on one line {where}; choose points that span an area")
-    scale = np.sqrt(2.0) / np.linalg.norm(centred, axis=1).mean()
-    offset = -scale * points.mean(axis=0)
-    return np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]], [0.0, 0.0, 1.0]]), centred * scale
-
-
-def _lane_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | None:
+def _lane_of(mask: NDArray[np.bool_], lens: Lens | None) -> tuple[float, float, float, float] | None:
     """Vanishing x, y, left and right x on the bottom edge from one mask; None if it does not show a straight lane."""
     height, width = mask.shape
     rows = np.flatnonzero(mask.any(axis=1))
@@ -221,16 +246,15 @@ def _lane_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | Non
     last = width - 1 - mask[rows, ::-1].argmax(axis=1)
     lines = []
     for columns, inside in ((first, first > 0), (last + 1, last < width - 1)):
-        line = _straight_line(rows[inside] + 0.5, columns[inside].astype(np.float64), height=height, width=width)
+        edge = np.column_stack([columns[inside].astype(np.float64), rows[inside] + 0.5])
+        if lens is not None:
+            edge = lens.undistorted_xy(edge)
+            edge = edge[np.isfinite(edge).all(axis=1)]
+        line = _straight_line(edge[:, 1], edge[:, 0], height=height, width=width)
         if line is None:
             return None
         lines.append(line)
-    (slope_left, at_left), (slope_right, at_right) = lines
-    left, right = slope_left * height + at_left, slope_right * height + at_right
-    if right <= left or slope_right <= slope_left:
-        return None
-    y = (at_left - at_right) / (slope_right - slope_left)
-    return slope_left * y + at_left, y, left, right
+    return crossing(lines[0], lines[1], height)
 
 
 def _straight_line(y: FloatArray, x: FloatArray, *, height: int, width: int) -> tuple[float, float] | None:
@@ -246,20 +270,3 @@ def _straight_line(y: FloatArray, x: FloatArray, *, height: int, width: int) -> 
     if np.sqrt(np.mean(np.sort(residual)[: max(3, int(0.8 * len(residual)))] ** 2)) > STRAIGHT_SHARE * width:
         return None
     return float(slope), float(offset)
-
-
-def _view_from_height_one(
-    vanishing_xy: tuple[float, float], focal: float, centre_xy: tuple[float, float]
-) -> FloatArray:
-    """(3, 3) homography from ground (x, y, 1) to pixels for a camera one unit above the road (see plane_from_lane)."""
-    pitch = np.arctan2(centre_xy[1] - vanishing_xy[1], focal)
-    yaw = np.arctan2((vanishing_xy[0] - centre_xy[0]) * np.cos(pitch), focal)
-    camera_from_ground = np.array(
-        [
-            [np.cos(yaw), np.sin(yaw), 0.0],
-            [np.sin(pitch) * np.sin(yaw), -np.sin(pitch) * np.cos(yaw), np.cos(pitch)],
-            [-np.cos(pitch) * np.sin(yaw), np.cos(pitch) * np.cos(yaw), np.sin(pitch)],
-        ]
-    )
-    intrinsics = np.array([[focal, 0.0, centre_xy[0]], [0.0, focal, centre_xy[1]], [0.0, 0.0, 1.0]])
-    return np.asarray(intrinsics @ camera_from_ground, np.float64)

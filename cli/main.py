@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import click
 
 from crackmap.calibration.errors import CrackmapError
+from crackmap.cli.group import LazyGroup
 
 COMMANDS = {
     "run": "crackmap.cli.run",
@@ -20,6 +20,7 @@ COMMANDS = {
     "segment": "crackmap.cli.segment",
     "measure": "crackmap.cli.measure",
     "sections": "crackmap.cli.sections",
+    "calibrate": "crackmap.cli.calibrate",
     "synth": "crackmap.cli.synth",
     "train": "crackmap.cli.train",
     "evaluate": "crackmap.cli.evaluate",
@@ -36,22 +37,9 @@ Exit codes:
   4 bad input or configuration    130, 143 interrupted"""
 
 
-class CommandGroup(click.Group):
-    """Imports a sub-command only when it is asked for, so that --help answers at once."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names in the order of COMMANDS."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command called `cmd_name`."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(COMMANDS[cmd_name]).command
-        return command
-
-
-@click.group(cls=CommandGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, modules=COMMANDS, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)  # fmt: skip
 @click.version_option(version("crackmap"), prog_name="crackmap")
 @click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
 @click.pass_context

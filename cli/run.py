@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 )
 @gsd_option()
 @section_option("--section")
+@click.option("--strips/--no-strips", default=True, show_default=True,
+              help="Write the road surface of each section, seen from above, to OUT/strips.")  # fmt: skip
 @click.option("--segment-everything", is_flag=True, help="Skip the detector and segment whole images: slower.")
 @weights_options()
 @device_option()
 @click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
 def command(
     survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
-    section_length_m: float, segment_everything: bool, detect_weights: Path | None, segment_weights: Path | None,
-    device: str, rerun_changed: bool,
+    section_length_m: float, strips: bool, segment_everything: bool, detect_weights: Path | None,
+    segment_weights: Path | None, device: str, rerun_changed: bool,
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
@@ -47,11 +49,15 @@ def command(
     from crackmap.pipeline.frame import StageSettings, load_stages
     from crackmap.pipeline.run import RunSettings, run_survey
     from crackmap.pipeline.survey import read_survey
+    from crackmap.stages.measure.settings import MeasureSettings
 
     found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm)
     for note in found.notes:
         click.echo(f"Note: {note}", err=True)
-    settings = RunSettings(StageSettings(segment_everything=segment_everything), section_length_m=section_length_m)
+    settings = RunSettings(
+        StageSettings(measure=MeasureSettings(gamma=found.config.image.gamma), segment_everything=segment_everything),
+        section_length_m=section_length_m, strips=strips,
+    )  # fmt: skip
     stages = load_stages(settings.stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device)
     with frame_progress("Finding cracks", len(found.frames)) as progress:
         summary = run_survey(

@@ -21,7 +21,7 @@ SURVEY_FILE = "survey.toml"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-PATTERN_GROUPS = ("recording", "chainage_m", "time_s", "sequence")
+PATTERN_GROUPS = ("recording", "chainage_m", "time_s", "sequence", "distance_m", "camera", "lane")
 """Named groups that a frame pattern may have."""
 
 
@@ -42,7 +42,8 @@ class FramesConfig(_Table):
     pattern: str | None = Field(
         None,
         description="regular expression searched in the path below the survey folder; its named groups recording, "
-        "chainage_m, time_s and sequence say what the name holds. Files it is not found in are skipped. "
+        "chainage_m, time_s, sequence, distance_m (odometer), camera and lane say what the name holds. Files it is not "
+        "found in are skipped. "
         "Without a recording group each folder is a recording",
         examples=[r"(?P<recording>[0-9A-Z]+)_(?P<chainage_m>\d+)\.jpg$"],
     )
@@ -68,33 +69,71 @@ class FramesConfig(_Table):
 
 
 class ColumnsConfig(_Table):
-    """[position.columns]: names of the track's columns, where they are not common ones."""
+    """[position.columns]: names of the columns of a CSV track, where they are not common ones."""
 
     time: str | None = Field(None, description="seconds, or ISO 8601 times", examples=["time_s"])
     lat: str | None = Field(None, description="latitude, degrees, WGS 84", examples=["lat_deg"])
     lon: str | None = Field(None, description="longitude, degrees, WGS 84", examples=["lon_deg"])
+    speed: str | None = Field(None, description="speed, metres per second", examples=["speed_m_s"])
+    accuracy: str | None = Field(None, description="standard deviation of a fix, metres", examples=["accuracy_m"])
+    distance: str | None = Field(None, description="odometer reading, metres", examples=["distance_m"])
 
 
 class PositionConfig(_Table):
     """[position]: where the frames lie. Georeferenced rasters need nothing here."""
 
-    source: Literal["none", "chainage", "counter", "track"] = Field(
+    source: Literal["none", "chainage", "counter", "track", "distance", "exif"] = Field(
         "none",
         description="chainage: from the pattern's group chainage_m; counter: from its group sequence, a counter that "
         "ticks every step_m metres, starting at the first image's chainage_m if the pattern has that group; "
-        "track: by the group time_s from a CSV track",
+        "track: by the group time_s from a track; distance: by the group distance_m, an odometer reading, from a "
+        "track; exif: from the GPS block of each image",
     )
     step_m: Positive | None = Field(None, description="metres from one count to the next", examples=[5.0])
     chainage_scale: Positive = Field(1.0, description="metres per unit of the group chainage_m: 1000 for kilometres")
     time_scale: Positive = Field(1.0, description="seconds per unit of the group time_s: 0.001 for milliseconds")
-    time_offset_s: Finite = Field(0.0, description="track time less frame time, seconds")
-    track: str | None = Field(None, description="CSV file, relative to the survey folder", examples=["gnss.csv"])
+    time_offset_s: Finite | Literal["estimate"] = Field(
+        0.0,
+        description='track time less frame time, seconds; "estimate": the delay of the receiver against the odometer, '
+        "whose clock is that of the frames",
+    )
+    distance_scale: Positive = Field(1.0, description="metres per unit of the group distance_m: 1000 for kilometres")
+    distance_offset_m: Finite = Field(
+        0.0, description="distance along the track, or in its distance column, less distance_m of a frame, metres"
+    )
+    track: str | None = Field(
+        None, description="CSV, GPX or NMEA file, relative to the survey folder", examples=["gnss.csv"]
+    )
+    odometer: str | None = Field(
+        None,
+        description="CSV file with columns time_s and speed_m_s or distance_m: bridges gaps of the track",
+        examples=["odometer.csv"],
+    )
     columns: ColumnsConfig = Field(default_factory=ColumnsConfig, description="names of the track's columns")
-    max_gap_s: Positive = Field(2.0, description="frames farther than this from every fix are skipped, seconds")
+    antenna_m: tuple[Finite, Finite] = Field(
+        (0.0, 0.0), description="place of the GNSS antenna on the vehicle: [to the right, ahead] of its origin, metres"
+    )
+    accuracy_m: Positive | None = Field(
+        None,
+        description="standard deviation of either coordinate of a fix as a whole, where the track states none, metres; "
+        "without it the accuracy of positions is left open",
+        examples=[0.5],
+    )
+    crs: str | None = Field(
+        None,
+        description="projected CRS of the products, in metres; by default the UTM zone of the first fix",
+        examples=["EPSG:25833"],
+    )
+    max_gap_s: Positive = Field(2.0, description="fixes farther apart than this leave a gap, seconds")
+    max_gap_m: Positive = Field(50.0, description="fixes farther apart than this leave a gap, metres")
+    max_bridge_s: Positive = Field(30.0, description="longest gap that the odometer bridges, seconds")
+    max_speed_kmh: Positive = Field(200.0, description="a fix that implies more than this is dropped, km/h")
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        needs = {"track": ("track",), "counter": ("step_m",)}
+        needs = {"track": ("track",), "distance": ("track",), "counter": ("step_m",)}
+        if self.time_offset_s == "estimate":
+            _need(self, "position", ("odometer",), 'time_offset_s = "estimate"')
         _need(self, "position", needs.get(self.source, ()), f'source = "{self.source}"')
         return self
 
@@ -102,10 +141,16 @@ class PositionConfig(_Table):
 class GroundConfig(_Table):
     """[ground]: how large a pixel is on the road. Georeferenced rasters need nothing here."""
 
-    method: Literal["none", "gsd", "points", "lane"] = Field(
+    method: Literal["none", "file", "gsd", "points", "lane", "mount"] = Field(
         "none",
-        description="gsd: a camera that looks straight down; points: four or more points measured on the road; "
-        "lane: a forward camera, from lane masks, once per recording",
+        description="file: a calibration made by `crackmap calibrate plane`; gsd: a camera that looks straight down; "
+        "points: four or more points measured on the road; lane: a forward camera, from lane masks, once per "
+        "recording; mount: known height and angles",
+    )
+    calibration: str | None = Field(
+        None,
+        description="calibration file, relative to the survey folder; with another method than file its lens is used",
+        examples=["front.toml"],
     )
     gsd_mm: Positive | tuple[Positive, Positive] | None = Field(
         None, description="millimetres per pixel, or [along a row, along a column]", examples=[1.0]
@@ -124,7 +169,18 @@ class GroundConfig(_Table):
         None, description="width between the edges of the lane masks, metres", examples=[3.6]
     )
     focal_px: Positive | None = Field(
-        None, description="focal length of the camera over its pixel size", examples=[1290.0]
+        None,
+        description="focal length of the camera over its pixel size; not needed beside a calibration file with a lens",
+        examples=[1290.0],
+    )
+    height_m: Positive | None = Field(None, description="height of the camera above the road, metres", examples=[2.2])
+    pitch_deg: Finite | None = Field(
+        None, description="how far it looks down: 0 at the horizon, 90 straight down", examples=[30.0]
+    )
+    roll_deg: Finite = Field(0.0, description="turned clockwise about its optical axis, as seen from behind it")
+    yaw_deg: Finite = Field(0.0, description="turned to the right of the direction of travel; 180 looks back")
+    position_m: tuple[Finite, Finite] = Field(
+        (0.0, 0.0), description="place of the camera on the vehicle: [to the right, ahead] of its origin, metres"
     )
     mask_replace: tuple[str, str] | None = Field(
         None,
@@ -144,11 +200,15 @@ class GroundConfig(_Table):
     def _check_method(self) -> Self:
         needs = {
             "none": (),
+            "file": ("calibration",),
             "gsd": ("gsd_mm",),
             "points": ("points_px", "points_m"),
-            "lane": ("lane_width_m", "focal_px", "mask_replace"),
+            "lane": ("lane_width_m", "mask_replace"),
+            "mount": ("height_m", "pitch_deg"),
         }
         _need(self, "ground", needs[self.method], f'method = "{self.method}"')
+        if self.method in ("lane", "mount") and self.calibration is None:
+            _need(self, "ground", ("focal_px",), f'method = "{self.method}" without a calibration file')
         return self
 
 
@@ -161,7 +221,7 @@ class LimitsConfig(_Table):
         "or twice the pixel of a downward camera or raster",
     )
     lateral_m: tuple[Finite, Finite] | None = Field(
-        None, description="leftmost and rightmost ground x that counts as road, metres from under the camera"
+        None, description="leftmost and rightmost ground x that counts as road, metres from the vehicle's origin"
     )
     farthest_m: Positive | None = Field(None, description="greatest distance ahead that counts, metres")
 
@@ -173,6 +233,55 @@ class LimitsConfig(_Table):
         return value
 
 
+class CameraConfig(_Table):
+    """[cameras.NAME]: one of several cameras of the vehicle."""
+
+    match: tuple[str, ...] = Field(
+        (),
+        description="globs of its images, as in [frames] include; not needed where the pattern has a group camera",
+        examples=[["left/*"]],
+    )
+    ground: GroundConfig = Field(default_factory=GroundConfig, description="as [ground], for this camera")
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="as [limits], for this camera")
+
+
+class RouteConfig(_Table):
+    """[route]: the line along which chainage and offset are counted."""
+
+    file: str | None = Field(
+        None,
+        description="GeoPackage, GeoJSON or Shapefile with the line, relative to the survey folder",
+        examples=["route.gpkg"],
+    )
+    layer: str | None = Field(None, description="layer of the file, where it has several")
+    name: str | None = Field(None, description="which line of the file: the value of its column name or ref")
+    start_m: Finite = Field(0.0, description="chainage of the start of the line, metres")
+    reverse: bool = Field(False, description="chainage grows against the direction the line is drawn in")
+    calibration_points: str | None = Field(
+        None,
+        description="CSV with columns chainage_m and lat, lon (or x, y, or distance_m): kilometre posts",
+        examples=["posts.csv"],
+    )
+    max_offset_m: Positive = Field(25.0, description="frames farther than this from the line are cut off, metres")
+    offset_m: Finite = Field(
+        0.0, description="offset of the vehicle's path to the right of the line, where only chainage is known, metres"
+    )
+    direction: Literal["auto", "with", "against"] = Field(
+        "auto",
+        description="direction of travel against chainage; auto: as the track, or the order of the frames, says",
+    )
+
+
+class ImageConfig(_Table):
+    """[image]: what the grey values of the pictures mean."""
+
+    gamma: Annotated[float, Field(ge=0.3, le=4.0)] = Field(
+        1.0,
+        description="exponent that makes grey values linear in light: 1 for industrial cameras, about 2.2 for pictures "
+        "in sRGB; widths of dark cracks read about 0.2 px thin if it is wrong",
+    )
+
+
 class SurveyConfig(_Table):
     """The whole of survey.toml; every table may be left out."""
 
@@ -180,10 +289,30 @@ class SurveyConfig(_Table):
     position: PositionConfig = Field(default_factory=PositionConfig, description="where they lie")
     ground: GroundConfig = Field(default_factory=GroundConfig, description="how large a pixel is on the road")
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="where measurements are trusted")
+    cameras: dict[str, CameraConfig] = Field(default_factory=dict, description="several cameras, each with its own")
+    route: RouteConfig = Field(default_factory=RouteConfig, description="the line chainage is counted along")
+    image: ImageConfig = Field(default_factory=ImageConfig, description="what the grey values mean")
+
+    @model_validator(mode="after")
+    def _check_cameras(self) -> Self:
+        if self.cameras and (self.ground != GroundConfig() or self.limits != LimitsConfig()):
+            raise ValueError(
+                "[ground] and [limits] stand beside [cameras]: give them per camera, as [cameras.NAME.ground] and "
+                "[cameras.NAME.limits]"
+            )
+        for name, camera in self.cameras.items():
+            if not camera.match and "camera" not in self.frames.groups:
+                raise ValueError(
+                    f'[cameras.{name}] match is missing: say which images are its, e.g. match = ["{name}/*"], or give '
+                    "[frames] pattern a group (?P<camera>...)"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_groups(self) -> Self:
-        wanted = {"chainage": "chainage_m", "counter": "sequence", "track": "time_s"}.get(self.position.source)
+        wanted = {"chainage": "chainage_m", "counter": "sequence", "track": "time_s", "distance": "distance_m"}.get(
+            self.position.source
+        )
         if wanted is not None and wanted not in self.frames.groups:
             raise ValueError(
                 f'[position] source = "{self.position.source}" needs a group (?P<{wanted}>...) in [frames] pattern, '
@@ -258,7 +387,8 @@ def _explain(error: Any) -> str:
     if message.startswith("["):
         return message
     # Behind the key pydantic names the branch of a union, such as «float»: no help to a reader of TOML.
-    table, key = (place + ("", ""))[:2]
+    first = 3 if place[:1] == ("cameras",) and len(place) > 3 else 1
+    table, key = ".".join(place[:first]), (place[first:] + ("",))[0]
     where = f"[{table}] {key}: " if key else f"[{table}]: " if table else ""
     got = "" if error["type"] == "value_error" else f", got {_toml(error['input'])}"
     return f"{where}{message[:1].lower()}{message[1:]}{got}"
@@ -267,7 +397,10 @@ def _explain(error: Any) -> str:
 def _model_at(place: tuple[str, ...]) -> type[BaseModel]:
     model: type[BaseModel] = SurveyConfig
     for part in place:
-        inner = model.model_fields[part].annotation
+        if part not in model.model_fields:
+            # The name of a camera: its table is the one found last.
+            continue
+        inner = CameraConfig if part == "cameras" else model.model_fields[part].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             model = inner
     return model

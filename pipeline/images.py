@@ -29,6 +29,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from crackmap.calibration.errors import UnreadableImageError
+from crackmap.calibration.track.exif import Fix, exif_fix
 
 RgbArray = NDArray[np.uint8]
 
@@ -184,6 +185,16 @@ def read_header(path: Path) -> ImageHeader:
             return _tiff_header(dataset)
     with _failures(path.name), path.open("rb") as file, Image.open(file, formats=("JPEG", "PNG")) as image:
         return ImageHeader(_upright_size(image))
+
+
+def read_fix(path: Path) -> Fix | None:
+    """The position in the EXIF block of a JPEG, PNG or TIFF; None where there is none that makes sense."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=("JPEG", "PNG", "TIFF")) as image:
+            return exif_fix(image.getexif())
+    except (*_DECODER_ERRORS, Image.DecompressionBombError):
+        # Whether the picture can be read is told elsewhere.
+        return None
 
 
 def read_size_wh(path: Path) -> tuple[int, int]:

@@ -6,13 +6,13 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from crackmap.calibration.errors import InputError
-from crackmap.pipeline.config import FramesConfig, PositionConfig
+from crackmap.pipeline.config import CameraConfig, FramesConfig, PositionConfig
 from crackmap.pipeline.images import ImageHeader, read_header
 
 RUN_FILE = "journal.sqlite"
@@ -35,7 +35,8 @@ class Entry:
         header: its size and georeference.
         recording: from its name, else its folder.
         chainage_m, time_s: from its name, in metres and in seconds of the track's clock; None if not there.
-        sequence: from its name, or empty.
+        sequence, camera, lane: from its name, or empty.
+        distance_m: from its name: what the vehicle's odometer read.
     """
 
     key: str
@@ -45,6 +46,14 @@ class Entry:
     chainage_m: float | None = None
     time_s: float | None = None
     sequence: str = ""
+    camera: str = ""
+    lane: str = ""
+    distance_m: float | None = None
+
+    @property
+    def stream(self) -> tuple[str, str]:
+        """Recording and camera."""
+        return self.recording, self.camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +71,16 @@ class Listing:
     named: dict[str, Entry]
 
 
-def list_entries(source: Path, frames: FramesConfig, position: PositionConfig) -> Listing:
+def list_entries(
+    source: Path, frames: FramesConfig, position: PositionConfig, cameras: Mapping[str, CameraConfig] | None = None
+) -> Listing:
     """The images of a folder, or the one image given.
+
+    Args:
+        source: folder or image.
+        frames: which files are frames, and the pattern of their names.
+        position: the units of what the names say.
+        cameras: of the vehicle, where it has several.
 
     Raises:
         InputError: no image is found, none can be read, or a sub-folder cannot be read.
@@ -80,7 +97,8 @@ def list_entries(source: Path, frames: FramesConfig, position: PositionConfig) -
     failed: dict[str, str] = {}
     for key in keys:
         try:
-            named[key] = entry_from_name(root, key, frames, position, name)
+            entry = entry_from_name(root, key, frames, position, name)
+            named[key] = replace(entry, camera=_camera_of(entry, cameras)) if cameras else entry
         except InputError as error:
             failed[key] = str(error)
     if position.source == "counter" and position.step_m is not None:
@@ -131,6 +149,17 @@ def _matches(key: str, globs: tuple[str, ...]) -> bool:
     return any(fnmatchcase(path if "/" in glob else name, glob.lower()) for glob in globs)
 
 
+def _camera_of(entry: Entry, cameras: Mapping[str, CameraConfig]) -> str:
+    if entry.camera:
+        if entry.camera not in cameras:
+            raise InputError(f"camera {entry.camera!r} of its name is none of [cameras] ({', '.join(cameras)})")
+        return entry.camera
+    found = [name for name, camera in cameras.items() if _matches(entry.key, camera.match)]
+    if len(found) != 1:
+        raise InputError(f"expected one camera to match it, got {', '.join(found) or 'none'}; check [cameras] match")
+    return found[0]
+
+
 def entry_from_name(root: Path, key: str, frames: FramesConfig, position: PositionConfig, name: str) -> Entry:
     """What an image's name says; its size is left (0, 0).
 
@@ -150,27 +179,31 @@ def entry_from_name(root: Path, key: str, frames: FramesConfig, position: Positi
         if match is None:
             raise InputError("its name does not fit [frames] pattern")
         said = match.groupdict()
-    chainage, time = _number(said, "chainage_m"), _number(said, "time_s")
+    chainage, time, distance = (_number(said, group) for group in ("chainage_m", "time_s", "distance_m"))
+    offset_s = position.time_offset_s if isinstance(position.time_offset_s, float) else 0.0
     return Entry(
         key=key,
         path=root / key,
         header=ImageHeader((0, 0)),
         recording=said.get("recording") or key.rpartition("/")[0] or name,
         chainage_m=None if chainage is None else chainage * position.chainage_scale,
-        time_s=None if time is None else time * position.time_scale + position.time_offset_s,
+        time_s=None if time is None else time * position.time_scale + offset_s,
         sequence=_counter(said, position),
+        camera=said.get("camera") or "",
+        lane=said.get("lane") or "",
+        distance_m=None if distance is None else distance * position.distance_scale + position.distance_offset_m,
     )
 
 
 def _count_chainage(named: dict[str, Entry], step_m: float) -> dict[str, Entry]:
-    """The entries with the chainage their counter says, from the named chainage (or 0) of each recording's first."""
-    first: dict[str, tuple[int, float]] = {}
+    """The entries with the chainage their counter says, from the named chainage (or 0) of the first of each stream."""
+    first: dict[tuple[str, str], tuple[int, float]] = {}
     for entry in named.values():
         start = (int(entry.sequence), entry.chainage_m or 0.0)
-        first[entry.recording] = min(first.get(entry.recording, start), start)
+        first[entry.stream] = min(first.get(entry.stream, start), start)
     result = {}
     for key, entry in named.items():
-        count, start_m = first[entry.recording]
+        count, start_m = first[entry.stream]
         result[key] = replace(entry, chainage_m=start_m + (int(entry.sequence) - count) * step_m)
     return result
 
@@ -195,9 +228,12 @@ def _number(said: dict[str, str | None], group: str) -> float | None:
     return number
 
 
-def _order(entry: Entry) -> tuple[list[str | int], float, float, list[str | int], list[str | int]]:
-    chainage, time = entry.chainage_m or 0.0, entry.time_s or 0.0
-    return natural_key(entry.recording), chainage, time, natural_key(entry.sequence), natural_key(entry.key)
+def _order(entry: Entry) -> tuple[list[str | int], str, str, float, float, list[str | int], list[str | int]]:
+    # The names themselves settle what is equal in natural order, such as a1 and a01.
+    return (
+        natural_key(entry.recording), entry.recording, entry.camera, entry.chainage_m or 0.0,
+        entry.time_s or entry.distance_m or 0.0, natural_key(entry.sequence), natural_key(entry.key),
+    )  # fmt: skip
 
 
 def _nothing_found(root: Path, frames: FramesConfig, files: list[str]) -> str:

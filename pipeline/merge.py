@@ -56,7 +56,8 @@ def merge_cracks(
 
     Args:
         per_frame: every frame that was measured, also without cracks, with its cracks in frame coordinates. Frames
-            with a chainage may come in any order; the others are taken in the order given.
+            with a chainage, which here is that along the drive, may come in any order; the others are taken in the
+            order given.
         settings: how ends are joined at seams.
 
     Returns:
@@ -80,11 +81,11 @@ def merge_cracks(
     return tuple(replace(crack, crack_id=f"C{number:06d}") for number, (_, crack) in enumerate(lines, start=1))
 
 
-def _frame_order(item: tuple[Frame, tuple[Crack, ...]]) -> tuple[str, float, str]:
+def _frame_order(item: tuple[Frame, tuple[Crack, ...]]) -> tuple[tuple[str, str], float, str]:
     frame = item[0]
     if frame.chainage_m is None:
-        return frame.recording, float("-inf"), ""
-    return frame.recording, frame.chainage_m, frame.key
+        return frame.stream, float("-inf"), ""
+    return frame.stream, frame.chainage_m, frame.key
 
 
 def _line_order(links: Sequence[tuple[Piece, bool]]) -> tuple[str, float, float, float, float]:
@@ -167,6 +168,7 @@ def _with_trust(
         saturated=any(piece.crack.saturated for piece in pieces),
         below_resolution=any(piece.crack.below_resolution for piece in pieces),
         joint=_mean([float(piece.crack.joint) for piece in pieces], lengths_px) > 0.5,
+        u_xy_m=max((piece.frame.u_xy_m for piece in pieces if piece.frame.u_xy_m is not None), default=None),
     )
 
 

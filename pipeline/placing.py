@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,10 +13,11 @@ from rasterio.crs import CRS
 from crackmap.calibration.errors import CalibrationError, InputError
 from crackmap.calibration.fit import plane_from_affine
 from crackmap.calibration.plane import GroundPlane
-from crackmap.calibration.track import read_track_csv
-from crackmap.pipeline.config import LimitsConfig, PositionConfig
+from crackmap.pipeline.along import Drive, Routing
+from crackmap.pipeline.config import LimitsConfig
+from crackmap.pipeline.footprint import seen_polygon_m, visible_y_m
 from crackmap.pipeline.grounds import trust_limits
-from crackmap.pipeline.listing import Entry, Skipped
+from crackmap.pipeline.listing import Entry, Skipped, natural_key
 from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
 
 RECORDING_APART_M = 50.0
@@ -26,9 +26,6 @@ RECORDING_APART_M = 50.0
 SHEET_GAP = 0.1
 """Space between the images of a sheet, as a share of the image below it."""
 
-FARTHEST_M = 200.0
-"""No camera measures cracks beyond this; the search for the end of the visible road stops here."""
-
 _AXES = 'CS[Cartesian,2],AXIS["{} (x)",east,ORDER[1]],AXIS["{} (y)",north,ORDER[2]],LENGTHUNIT["{}",1]]'
 # GDAL (GeoPackage, GeoTIFF), PROJ and GeoParquet all take an engineering CRS in WKT2.
 ROAD_WKT = 'ENGCRS["Road: offset to the right and chainage",EDATUM["Start of the route"],' + _AXES.format(
@@ -36,6 +33,9 @@ ROAD_WKT = 'ENGCRS["Road: offset to the right and chainage",EDATUM["Start of the
 )
 SHEET_WKT = 'ENGCRS["Sheet: no position known",EDATUM["First image"],' + _AXES.format("right", "up", "metre")
 SHEET_PX_WKT = 'ENGCRS["Sheet in pixels: no scale known",EDATUM["First image"],' + _AXES.format("right", "up", "pixel")
+
+PIXELS = OutputFrame(CoordinateKind.SHEET, SHEET_PX_WKT, unit="px")
+"""For what lies nowhere: an image in its own pixels."""
 
 _Item = TypeVar("_Item", Entry, Frame)
 _Made = TypeVar("_Made")
@@ -48,77 +48,91 @@ class Layout:
     Attributes:
         output: what the coordinates mean.
         frames: in survey order.
-        skipped: frames without a place, and why.
+        skipped: frames that cannot be used, and why.
         notes: what was assumed.
+        unplaced: frames whose position is not known, and why; they are measured, and lie on no map.
+        routing: how drives lie on the route; None where distance along the drive is all there is.
     """
 
     output: OutputFrame
     frames: tuple[Frame, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    unplaced: tuple[tuple[Frame, str], ...] = ()
+    routing: Routing | None = None
 
 
-def place_on_road(entries: Sequence[Entry], planes: Mapping[str, GroundPlane]) -> Layout:
+def place_on_road(entries: Sequence[Entry], planes: Mapping[str, GroundPlane], *, direction: str = "auto") -> Layout:
     """Frames along their chainage, recordings side by side.
+
+    Args:
+        entries: the frames.
+        planes: key -> ground plane.
+        direction: of travel: "with" or "against" chainage; "auto" as the sequence in the names, or the time, says.
 
     Raises:
         InputError: no frame has a chainage.
         CalibrationError: no recording has visible road.
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys(entry.recording for entry in entries))}
-    unknown = [(entry.key, "no chainage in its name") for entry in entries if entry.chainage_m is None]
-    if len(unknown) == len(entries):
+    known, unknown = with_chainage(entries)
+    signs = directions(known, direction)
+    frames = [
+        frame_of(
+            entry,
+            Placement((RECORDING_APART_M * numbers[entry.recording], chainage), 0.0 if sign > 0 else 180.0),
+            planes.get(entry.key),
+            drive_m=sign * chainage,
+        )
+        for entry, chainage, sign in ((entry, chainage, signs[entry.recording]) for entry, chainage in known)
+    ]
+    placed, blind = with_strips(in_order(frames))
+    notes = ["position known by chainage only: coordinates are offset and chainage, not a map"]
+    drawn = len({frame.recording for frame in placed})
+    if drawn > 1:
+        notes.append(f"{drawn} recordings are drawn side by side, {RECORDING_APART_M:.0f} m apart")
+    notes += [f"{name}: driven against increasing chainage" for name, sign in signs.items() if sign < 0]
+    routing = Routing({name: straight_drive(sign) for name, sign in signs.items()}) if min(signs.values()) < 0 else None
+    output = OutputFrame(CoordinateKind.ROAD, ROAD_WKT)
+    return Layout(output, placed, (*unknown, *blind), tuple(notes), routing=routing)
+
+
+def with_chainage(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, float]], list[Skipped]]:
+    """The entries that have a chainage, with it; and those that have none, and why.
+
+    Raises:
+        InputError: none has one.
+    """
+    known = [(entry, entry.chainage_m) for entry in entries if entry.chainage_m is not None]
+    if not known:
         raise InputError(
             f"{entries[0].key}: no chainage in its name, nor in that of any other image; "
             "check the group chainage_m of [frames] pattern"
         )
-    frames, blind = with_strips([
-        _frame(
-            entry,
-            Placement((RECORDING_APART_M * numbers[entry.recording], entry.chainage_m)),
-            planes.get(entry.key),
-        )
-        for entry in entries
-        if entry.chainage_m is not None
-    ])  # fmt: skip
-    notes = ["position known by chainage only: coordinates are offset and chainage, not a map"]
-    drawn = len({frame.recording for frame in frames})
-    if drawn > 1:
-        notes.append(f"{drawn} recordings are drawn side by side, {RECORDING_APART_M:.0f} m apart")
-    return Layout(OutputFrame(CoordinateKind.ROAD, ROAD_WKT), frames, (*unknown, *blind), tuple(notes))
+    return known, [(entry.key, "no chainage in its name") for entry in entries if entry.chainage_m is None]
 
 
-def place_on_track(
-    entries: Sequence[Entry], planes: Mapping[str, GroundPlane], position: PositionConfig, folder: Path
-) -> Layout:
-    """Frames on the map, by the time in their names and a track.
+def directions(known: Sequence[tuple[Entry, float]], direction: str) -> dict[str, int]:
+    """Recording -> 1 where the vehicle drove with increasing chainage, -1 where against it.
 
-    Raises:
-        InputError: the track cannot be read, or no frame falls on it.
-        CalibrationError: no recording has visible road.
+    "auto" asks whether chainage falls with the time or the sequence in most names of a recording; names that hold
+    neither tell nothing, and count as with.
     """
-    columns = {name: value for name, value in position.columns.model_dump().items() if value is not None}
-    track = read_track_csv(folder / (position.track or ""), columns=columns)
-    projected = track.project()
-    times = np.array([np.nan if entry.time_s is None else entry.time_s for entry in entries], np.float64)
-    xy, azimuth, chainage = projected.at(times, max_gap_s=position.max_gap_s)
-    known = np.isfinite(xy).all(axis=1) & np.isfinite(azimuth)
-    if not known.any():
-        raise InputError(
-            f"{position.track}: no frame falls on the track, which lasts from {track.time_s[0]:.3f} to "
-            f"{track.time_s[-1]:.3f} s, the frames from {np.nanmin(times, initial=np.inf):.3f} to "
-            f"{np.nanmax(times, initial=-np.inf):.3f} s; check [position] time_scale and time_offset_s"
-        )
-    frames = []
-    for index in np.flatnonzero(known).tolist():
-        place = Placement((float(xy[index, 0]), float(xy[index, 1])), float(azimuth[index]))
-        frame = _frame(entries[index], place, planes.get(entries[index].key))
-        frames.append(replace(frame, chainage_m=float(chainage[index])))
-    reason = f"no position within {position.max_gap_s:g} s"
-    off_track = [(entries[index].key, reason) for index in np.flatnonzero(~known).tolist()]
-    placed, blind = with_strips(frames)
-    notes = (f"{track.dropped} rows of {position.track} hold no usable fix",) if track.dropped else ()
-    return Layout(OutputFrame(CoordinateKind.MAP, projected.crs_wkt), placed, (*off_track, *blind), notes)
+    if direction != "auto":
+        return {entry.recording: 1 if direction == "with" else -1 for entry, _ in known}
+    found: dict[str, int] = {}
+    for recording in dict.fromkeys(entry.recording for entry, _ in known):
+        members = [(entry, chainage) for entry, chainage in known if entry.recording == recording]
+        timed = all(entry.time_s is not None or entry.sequence for entry, _ in members)
+        members.sort(key=lambda item: (item[0].time_s or 0.0, natural_key(item[0].sequence), item[1]))
+        rises = np.sign(np.diff([chainage for _, chainage in members]))
+        found[recording] = -1 if timed and rises.sum() < 0 else 1
+    return found
+
+
+def straight_drive(sign: int) -> Drive:
+    """A drive whose distance is the chainage itself, or runs against it."""
+    return Drive(np.zeros(1), np.zeros(1), sign)
 
 
 def place_rasters(entries: Sequence[Entry], limits: LimitsConfig) -> Layout:
@@ -145,7 +159,7 @@ def place_rasters(entries: Sequence[Entry], limits: LimitsConfig) -> Layout:
         plane, origin = plane_from_affine(
             georeference.affine, size_wh_px=entry.header.size_wh_px, limits=trust_limits(limits, pixel_mm=pixel_mm)
         )
-        frames.append(_frame(entry, Placement(origin), plane))
+        frames.append(frame_of(entry, Placement(origin), plane))
     return Layout(OutputFrame(CoordinateKind.MAP, crs_wkt), tuple(frames), tuple(skipped))
 
 
@@ -159,17 +173,23 @@ def place_on_sheet(entries: Sequence[Entry], planes: Mapping[str, GroundPlane]) 
     """
     metric = all(entry.key in planes for entry in entries)
     used = planes if metric else {}
-    extents, blind = _by_recording(
+    extents, blind = _by_stream(
         entries, lambda group: [(entry, _extent(entry, used.get(entry.key))) for entry in group]
     )
     frames: list[Frame] = []
     top = 0.0
     for entry, (left, low, _, high) in extents:
-        frames.append(_frame(entry, Placement((-left, top - high)), used.get(entry.key)))
+        frames.append(frame_of(entry, Placement((-left, top - high)), used.get(entry.key), drive_m=entry.chainage_m))
         top -= (1.0 + SHEET_GAP) * (high - low)
     kind = CoordinateKind.SHEET
-    output = OutputFrame(kind, SHEET_WKT) if metric else OutputFrame(kind, SHEET_PX_WKT, unit="px")
+    output = OutputFrame(kind, SHEET_WKT) if metric else PIXELS
     return Layout(output, tuple(frames), tuple(blind))
+
+
+def in_order(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames by stream, then along the drive; equal ones keep their order. Recordings stay in theirs."""
+    rank = {name: number for number, name in enumerate(dict.fromkeys(frame.recording for frame in frames))}
+    return sorted(frames, key=lambda frame: (rank[frame.recording], frame.camera, frame.chainage_m or 0.0))
 
 
 def with_strips(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], list[Skipped]]:
@@ -184,78 +204,43 @@ def with_strips(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], list[Skippe
     Raises:
         CalibrationError: no recording has visible road.
     """
-    result, blind = _by_recording(frames, _strips_of_recording)
+    result, blind = _by_stream(frames, _strips_of_stream)
     return tuple(result), blind
 
 
-def visible_y_m(plane: GroundPlane) -> tuple[float, float]:
-    """Nearest and farthest ground y that a frame can answer for.
-
-    The nearest is seen over the whole width of the image, rounded up to 0.1 m so that frames of nearly the same view
-    begin alike; the farthest lies on the last image row within the trust limits, in the middle of the road.
-
-    Raises:
-        CalibrationError: the trust limits leave no visible road.
-    """
-    width, height = plane.size_wh_px
-    bottom = plane.to_ground_xy_m([(0, height), (width, height)])
-    top = plane.to_ground_xy_m([(width / 2, 0)])[0, 1]
-    near = float(np.ceil(bottom[:, 1].max() * 10 - 1e-6) / 10)
-    lateral = plane.limits.lateral_m
-    x = float(bottom[:, 0].mean()) if lateral is None else (lateral[0] + lateral[1]) / 2
-
-    def seen(y: float) -> bool:
-        pixel = plane.to_pixel_xy([(x, y)])
-        inside = (pixel >= -1e-6).all() and pixel[0, 0] <= width + 1e-6 and pixel[0, 1] <= height + 1e-6
-        return bool(inside and plane.trusted(pixel)[0])
-
-    step = (float(top) if near < top < near + FARTHEST_M else near + FARTHEST_M) / 1000 - near / 1000
-    if not (np.isfinite(near) and seen(near + 1e-6)):
-        raise CalibrationError(
-            "ground plane: nothing at the bottom of the image lies within the trust limits; check [ground], and "
-            "[limits] coarsest_gsd_mm, lateral_m and farthest_m"
-        )
-    low = near + 1e-6
-    while low < near + FARTHEST_M and seen(low + step):
-        low += step
-    high = low + step
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if seen(middle) else (low, middle)
-    return near, low
-
-
-def _frame(entry: Entry, placement: Placement, plane: GroundPlane | None) -> Frame:
+def frame_of(entry: Entry, placement: Placement, plane: GroundPlane | None, *, drive_m: float | None = None) -> Frame:
+    """The frame of an entry; `drive_m` is its distance along the drive."""
     return Frame(
         key=entry.key,
         path=entry.path,
         size_wh_px=entry.header.size_wh_px,
         recording=entry.recording,
         placement=placement,
-        chainage_m=entry.chainage_m,
+        chainage_m=drive_m,
         ground=plane,
         time_s=entry.time_s,
+        camera=entry.camera,
+        lane=entry.lane,
     )
 
 
-def _by_recording(
-    items: Sequence[_Item], work: Callable[[list[_Item]], list[_Made]]
-) -> tuple[list[_Made], list[Skipped]]:
-    """What `work` makes of each recording, in order; the items of recordings it finds no visible road for, and why."""
+def _by_stream(items: Sequence[_Item], work: Callable[[list[_Item]], list[_Made]]) -> tuple[list[_Made], list[Skipped]]:
+    """What `work` makes of each recording and camera, in order; the items of those it finds no road for, and why."""
     made: list[_Made] = []
     skipped: list[Skipped] = []
-    for recording, group in itertools.groupby(items, key=lambda item: item.recording):
+    for (recording, camera), group in itertools.groupby(items, key=lambda item: item.stream):
         members = list(group)
         try:
             made += work(members)
         except CalibrationError as error:
-            skipped += [(item.key, f"no visible road for {recording}: {error}") for item in members]
+            name = f"{recording}, camera {camera}" if camera else recording
+            skipped += [(item.key, f"no visible road for {name}: {error}") for item in members]
     if skipped and not made:
         raise CalibrationError(f"{len(skipped)} images cannot be placed; the first, {skipped[0][0]}: {skipped[0][1]}")
     return made, skipped
 
 
-def _strips_of_recording(frames: list[Frame]) -> list[Frame]:
+def _strips_of_stream(frames: list[Frame]) -> list[Frame]:
     if any(frame.ground is None or frame.chainage_m is None for frame in frames):
         return frames
     sights: dict[int, tuple[float, float]] = {}
@@ -264,16 +249,20 @@ def _strips_of_recording(frames: list[Frame]) -> list[Frame]:
             sights[id(frame.ground)] = visible_y_m(frame.ground)
     near, far = (np.array([sights[id(frame.ground)][side] for frame in frames]) for side in (0, 1))
     chainage = np.array([frame.chainage_m for frame in frames], np.float64)
-    # From the start of each strip to the start of the next: also right where two cameras see from different distances.
+    # From the near edge of each strip to that of the next: also right where cameras see from different distances.
     steps = np.diff(chainage + near)
     forward = steps[steps > 0]
-    last = float(np.median(forward)) if len(forward) else float(far[-1] - near[-1])
-    ends = near + np.maximum(np.append(steps, last), 0.0)
+    lone = float(np.median(forward)) if len(forward) else float(np.abs(far - near)[0])
+    # A camera that looks ahead owns the road up to where the next frame begins; one that looks back, the road from
+    # where the frame before began.
+    ahead = far > near
+    lengths = np.maximum(np.where(ahead, np.append(steps, lone), np.insert(steps, 0, lone)), 0.0)
+    sight = np.abs(far - near)
     # An image whose length equals the step must not lose it to rounding.
-    ends = np.where(ends <= far + 1e-5, ends, far)
+    lengths = np.where(lengths <= sight + 1e-5, lengths, sight)
     return [
-        replace(frame, owns_y_m=(float(start), float(end)))
-        for frame, start, end in zip(frames, near, ends, strict=True)
+        replace(frame, owns_y_m=(float(start), float(start + length)))
+        for frame, start, length in zip(frames, np.where(ahead, near, near - lengths), lengths, strict=True)
     ]
 
 
@@ -282,14 +271,12 @@ def _extent(entry: Entry, plane: GroundPlane | None) -> tuple[float, float, floa
     width, height = entry.header.size_wh_px
     if plane is None:
         return 0.0, 0.0, float(width), float(height)
-    corners = [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)]
-    if plane.ground_from_pixel[2, :2].any():
-        _, far = visible_y_m(plane)
-        middle = float(plane.to_ground_xy_m([(width / 2, height)])[0, 0])
-        row = float(plane.to_pixel_xy([(middle, far)])[0, 1])
-        corners[:2] = [(0.0, row), (width, row)]
-    ground = plane.to_ground_xy_m(corners)
-    (left, low), (right, high) = ground.min(axis=0), ground.max(axis=0)
-    if plane.limits.lateral_m is not None:
-        left, right = max(left, plane.limits.lateral_m[0]), min(right, plane.limits.lateral_m[1])
+    limits = (-np.inf, np.inf)
+    if not plane.is_affine:
+        near, far = visible_y_m(plane)
+        limits = (-np.inf, far) if far > near else (far, np.inf)
+    seen = seen_polygon_m(plane, limits)
+    if not len(seen):
+        raise CalibrationError("ground plane: the limits leave no visible road; check [ground] and [limits]")
+    (left, low), (right, high) = seen.min(axis=0), seen.max(axis=0)
     return float(left), float(low), float(right), float(high)

@@ -68,12 +68,17 @@ class Frame:
         key: path relative to the survey folder, with forward slashes: the frame's identity in all outputs.
         path: where the file is.
         size_wh_px: image size after EXIF rotation.
-        recording: frames of one recording share camera mount and route; strips and joins stay within one.
-        chainage_m: of the point under the camera, along the route (or along the track); None if unknown.
+        recording: frames of one recording are of one drive along one route.
+        chainage_m: of the vehicle's origin, along the drive; in a `SurveyResult` along the route; None if unknown.
         placement: where it lies in output coordinates.
         ground: the ground plane of its camera, None if nothing says how large a pixel is.
         owns_y_m: the strip of road (ground y, from and to, metres ahead) this frame answers for; None = all it sees.
-        time_s: seconds since the epoch, None if unknown.
+        time_s: seconds of the clock in the names, None if unknown.
+        camera: which of the vehicle's cameras took it, empty if there is one; strips and joins stay within one.
+        chainage_scale: metres of chainage per metre ahead: 1 along the drive; below 0 where the route runs the other
+            way, and beside 1 in bends, which the vehicle drives on a longer or shorter line than the route's.
+        u_xy_m: standard uncertainty of its position, metres; None if unknown.
+        lane: as the name says, or empty.
     """
 
     key: str
@@ -85,6 +90,19 @@ class Frame:
     ground: GroundPlane | None = None
     owns_y_m: tuple[float, float] | None = None
     time_s: float | None = None
+    camera: str = ""
+    chainage_scale: float = 1.0
+    u_xy_m: float | None = None
+    lane: str = ""
+
+    @property
+    def stream(self) -> tuple[str, str]:
+        """Recording and camera: frames that follow each other along the road."""
+        return self.recording, self.camera
+
+    def chainage_at(self, y_m: float) -> float:
+        """Chainage of the road `y_m` ahead of the vehicle's origin; without a known chainage the distance itself."""
+        return (self.chainage_m or 0.0) + self.chainage_scale * y_m
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,8 @@ class RoadCrack:
         joint: most of it is ruler-straight and of even width: a joint or saw cut, which sections do not count as crack.
         below_resolution: in one of its frames it is, or may be, narrower than a pixel: an order of magnitude.
         pattern_id: the pattern in which at least half of it lies, «P0001»; empty if there is none.
+        u_xy_m: standard uncertainty of the position of the vehicle it was seen from, the greatest of its frames;
+            None if unknown.
     """
 
     crack_id: str
@@ -145,6 +165,7 @@ class RoadCrack:
     below_resolution: bool = False
     joint: bool = False
     pattern_id: str = ""
+    u_xy_m: float | None = None
 
     def __post_init__(self) -> None:
         count = len(self.line_xy)
@@ -221,8 +242,9 @@ class FrameOutcome:
 
     Attributes:
         frame: the frame.
-        status: "ok", "no_crack" or "skipped".
-        reason: why it was skipped, one sentence; empty otherwise.
+        status: "ok", "no_crack", "no_position" (measured, but nobody knows where it lies: on no map and in no section)
+            or "skipped".
+        reason: why it was skipped or has no position, one sentence; empty otherwise.
         footprint_xy: (4, 2) outline of what was measured, output coordinates (the owned strip, or the image).
         segmented_share: share of the image the segmenter looked at.
         crack_count: cracks found in it before joining.
@@ -236,6 +258,11 @@ class FrameOutcome:
     segmented_share: float = 0.0
     crack_count: int = 0
     mask_name: str = ""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is missing on the map and in the statistics."""
+        return self.status in ("skipped", "no_position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +285,8 @@ class Section:
         longitudinal_m, transverse_m, other_m: length within 20 degrees of along, of across, and neither; None for a
             georeferenced raster.
         pattern_area_m2: area of the patterns (alligator and block) inside its outline.
+        direction: "with" or "against" increasing chainage, as the vehicle drove; empty for a raster.
+        lane: as the names of its frames say, or empty.
     """
 
     section_id: str
@@ -278,6 +307,8 @@ class Section:
     other_m: float | None
     pattern_area_m2: float = 0.0
     joint_length_m: float = 0.0
+    direction: str = ""
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True)

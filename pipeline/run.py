@@ -8,20 +8,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from crackmap.calibration.errors import InputError, OutputLockedError, UnreadableImageError
+from crackmap.pipeline.along import along_route
 from crackmap.pipeline.frame import FrameResult, Stages, StageSettings, process_image
 from crackmap.pipeline.images import ImageSource, open_image
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
 from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
 from crackmap.pipeline.pictures import overlay_jpeg
+from crackmap.pipeline.placing import PIXELS
 from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
+from crackmap.pipeline.products.strip_images import write_section_strips
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
@@ -43,12 +48,14 @@ class RunSettings:
         merge: how cracks are cut to strips and joined.
         networks: what counts as a pattern.
         section_length_m: length of a section.
+        strips: whether the road surface of every section is written as a picture.
     """
 
     stages: StageSettings = field(default_factory=StageSettings)
     merge: MergeSettings = field(default_factory=MergeSettings)
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     section_length_m: float = 100.0
+    strips: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,8 @@ class RunSummary:
 
     @property
     def skipped(self) -> tuple[FrameOutcome, ...]:
-        """Frames that could not be used."""
-        return tuple(outcome for outcome in self.result.outcomes if outcome.status == "skipped")
+        """Frames that could not be used, or not be put on the map."""
+        return tuple(outcome for outcome in self.result.outcomes if outcome.lost)
 
 
 Progress = Callable[[int, int, str], None]
@@ -105,8 +112,8 @@ def run_survey(
         _check_identity(journal, identity, out, rerun_changed)
         hashes = _frame_hashes(survey, journal)
         done = {row.key for row in journal.rows() if _still_valid(row, hashes, survey, out)}
-        todo = [frame for frame in survey.frames if frame.key not in done]
-        total = len(survey.frames)
+        todo = [frame for frame in survey.measurable if frame.key not in done]
+        total = len(survey.measurable)
         for index, (frame, source) in enumerate(_decoded(todo), start=total - len(todo)):
             journal.write(_process(frame, source, survey, stages, out, hashes[frame.key]))
             progress(index + 1, total, frame.key)
@@ -115,15 +122,18 @@ def run_survey(
     return RunSummary(result, len(done), seconds)
 
 
-def rebuild(out: Path, *, section_length_m: float) -> SurveyResult:
+def rebuild(out: Path, *, section_length_m: float, strips: bool = True) -> SurveyResult:
     """Writes the products in `out` again from its journal, for another section length. No net is run.
+
+    Images are read again only for the pictures of sections (`strips`).
 
     Raises:
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run.
     """
     with _reopened(out) as (survey, journal):
-        result, _ = _publish(survey, journal, out, RunSettings(section_length_m=section_length_m))
+        settings = RunSettings(section_length_m=section_length_m, strips=strips)
+        result, _ = _publish(survey, journal, out, settings)
     return result
 
 
@@ -175,6 +185,7 @@ def _publish(
         "section_length_m": settings.section_length_m,
         "seconds": seconds,
     }
+    write_section_strips(result, out, wanted=settings.strips)
     write_products(result, out, run_info=info, pictures=_pictures(result, rows))
     return result, seconds
 
@@ -187,10 +198,12 @@ def _valid_rows(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
 def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettings) -> SurveyResult:
     """The result of a survey as a function of its journal rows alone."""
     outcomes = [_outcome(frame, rows.get(frame.key)) for frame in survey.frames]
-    outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
     cracks = merge_cracks(
         [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows], settings=settings.merge
     )
+    outcomes, cracks = along_route(outcomes, cracks, survey.routing)
+    outcomes += [_without_position(frame, rows.get(frame.key), reason) for frame, reason in survey.unplaced]
+    outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
     cracks, networks = find_patterns(cracks, settings=settings.networks)
     sections = make_sections(outcomes, cracks, length_m=settings.section_length_m, output=survey.output)
     sections = with_pattern_areas(sections, networks)
@@ -243,15 +256,14 @@ def _frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:
     run = json.dumps(journal.fact("settings"), sort_keys=True) + survey.output.crs_wkt
 
     def of(frame: Frame) -> str:
-        ground = (
-            None
-            if frame.ground is None
-            else (frame.ground.ground_from_pixel.tolist(), asdict(frame.ground.limits), frame.ground.u_scale)
-        )
+        plane = frame.ground
+        ground = plane and (
+            plane.ground_from_pixel.tolist(), asdict(plane.limits), plane.u_scale, plane.lens and asdict(plane.lens)
+        )  # fmt: skip
         facts = json.dumps([ground, frame.owns_y_m, asdict(frame.placement), frame.chainage_m, frame.size_wh_px])
         return hashlib.sha256((run + facts).encode()).hexdigest()
 
-    return {frame.key: of(frame) for frame in survey.frames}
+    return {frame.key: of(frame) for frame in survey.measurable}
 
 
 def _file_identity(path: Path) -> tuple[int, int]:
@@ -310,7 +322,11 @@ def _process(
         return row("skipped", reason=str(error))
     start = time.perf_counter()
     name = mask_name(frame.key)
-    write_mask_cog(out / "masks" / name, result.mask, frame=frame, output=survey.output)
+    located = frame.key not in survey.unplaced_keys
+    write_mask_cog(
+        out / "masks" / name, result.mask,
+        frame=frame if located else replace(frame, ground=None), output=survey.output if located else PIXELS,
+    )  # fmt: skip
     result.seconds["write"] = time.perf_counter() - start
     return row("ok" if result.cracks else "no_crack", name=name, result=result)
 
@@ -321,6 +337,15 @@ def _outcome(frame: Frame, row: JournalRow | None) -> FrameOutcome:
     return FrameOutcome(
         frame, row.status, row.reason, footprint(frame), row.segmented_share, len(row.cracks), row.mask_name
     )
+
+
+def _without_position(frame: Frame, row: JournalRow | None, reason: str) -> FrameOutcome:
+    """The outcome of a frame that was measured and lies nobody knows where."""
+    if row is None or row.status == "skipped":
+        return _outcome(frame, row)
+    return FrameOutcome(
+        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, len(row.cracks), row.mask_name
+    )  # fmt: skip
 
 
 def _unplaced(survey: Survey, key: str, reason: str) -> FrameOutcome:

@@ -91,7 +91,7 @@ def _consecutive(frames: Sequence[Frame]) -> Iterator[tuple[int, int]]:
         i for i, frame in enumerate(frames) if frame.owns_y_m is not None and frame.owns_y_m[0] < frame.owns_y_m[1]
     ]
     for near, far in pairwise(strips):
-        if frames[near].recording == frames[far].recording:
+        if frames[near].stream == frames[far].stream:
             yield near, far
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import shapely
@@ -54,12 +54,16 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Strip:
-    """The chainage a frame answers for, the part of it no earlier frame has, and its road area per metre."""
+    """The chainage a frame answers for, the part of it no earlier frame has, and the width of the road it sees there.
+
+    `share` is the part its camera has in the width that all cameras of the recording see.
+    """
 
     outcome: FrameOutcome
     chainage: Interval
     new: tuple[Interval, ...]
     width_m: float
+    share: float = 1.0
 
 
 def make_sections(
@@ -73,12 +77,13 @@ def make_sections(
     """Sections of all recordings, in order of recording and chainage.
 
     Frames with a chainage share sections between multiples of `length_m`, every one from the first to the last frame
-    of their recording: covered and missing lengths add up to that extent. A section that no frame reaches into has no
-    outline. A frame without chainage is a section of its own. Frames without a ground scale have no section: nothing
-    there is in metres.
+    of their recording: covered and missing lengths add up to that extent. Where several cameras see the road side by
+    side, a metre that one of them misses counts as covered by the share of the width that the others see. A section
+    that no frame reaches into has no outline. A frame without chainage is a section of its own. Frames without a
+    ground scale have no section: nothing there is in metres.
 
     Args:
-        outcomes: every frame of the survey, also the skipped ones, which count as missing.
+        outcomes: every frame of the survey, also the skipped ones, which count as missing where their place is known.
         cracks: of the same survey, joined. A line that crosses a boundary is cut there, at a new vertex.
         length_m: section length along the road.
         width_m: width of road that counts; by default the area of the frames' footprints decides.
@@ -90,6 +95,8 @@ def make_sections(
     by_road: dict[str, list[FrameOutcome]] = defaultdict(list)
     alone: dict[str, list[FrameOutcome]] = defaultdict(list)
     for outcome in outcomes:
+        if outcome.status == "no_position":
+            continue
         if outcome.frame.chainage_m is not None:
             by_road[outcome.frame.recording].append(outcome)
         elif outcome.frame.ground is not None:
@@ -112,7 +119,7 @@ def _road_sections(
     length_m: float,
     width_m: float | None,
 ) -> list[Section]:
-    strips = _strips(outcomes, width_m)
+    strips = _strips_of_cameras(outcomes, width_m)
     extent = min(strip.chainage[0] for strip in strips), max(strip.chainage[1] for strip in strips)
     touched: dict[int, list[_Strip]] = defaultdict(list)
     for strip in strips:
@@ -123,13 +130,20 @@ def _road_sections(
         bounds = (first * length_m, end * length_m)
         inside = touched.get(first, [])
         measured = [(strip, _overlap(part, bounds)) for strip in inside for part in strip.new]
-        covered = sum(length for _, length in measured)
+        covered = sum(strip.share * length for strip, length in measured)
         sections.append(_section(
             f"{recording}:{bounds[0]:.12g}-{bounds[1]:.12g}", recording, bounds, _outline(inside, bounds),
             covered, max(0.0, _overlap(extent, bounds) - covered),
             sum(strip.width_m * length for strip, length in measured), tallies.get((recording, first), _Tally()),
         ))  # fmt: skip
-    return sections
+    lanes = {outcome.frame.lane for outcome in outcomes}
+    lane = next(iter(lanes)) if len(lanes) == 1 else ""
+    return [replace(section, direction=_direction(outcomes), lane=lane) for section in sections]
+
+
+def _direction(outcomes: Sequence[FrameOutcome]) -> str:
+    signs = {outcome.frame.chainage_scale > 0 for outcome in outcomes if outcome.frame.ground is not None}
+    return "" if len(signs) != 1 else "with" if signs.pop() else "against"
 
 
 def _rows(touched: Mapping[int, object]) -> list[tuple[int, int]]:
@@ -143,6 +157,30 @@ def _rows(touched: Mapping[int, object]) -> list[tuple[int, int]]:
     return rows
 
 
+def _strips_of_cameras(outcomes: Sequence[FrameOutcome], width_m: float | None) -> list[_Strip]:
+    """The strips of each camera of a recording, in order of chainage, with the share of the width it sees."""
+    cameras: dict[str, list[FrameOutcome]] = defaultdict(list)
+    for outcome in outcomes:
+        cameras[outcome.frame.camera].append(outcome)
+    if len(cameras) == 1:
+        return _strips(outcomes, width_m)
+    width = {camera: _usual_width_m(group) for camera, group in cameras.items()}
+    total = sum(width.values()) or 1.0
+    strips = [
+        replace(strip, share=width[camera] / total, width_m=strip.width_m * (width[camera] / total if width_m else 1.0))
+        for camera, group in sorted(cameras.items())
+        for strip in _strips(group, width_m)
+    ]
+    return sorted(strips, key=lambda strip: (strip.chainage, strip.outcome.frame.key))
+
+
+def _usual_width_m(outcomes: Sequence[FrameOutcome]) -> float:
+    """Median width of the road in a camera's strips, measured or not."""
+    polygons = [visible_polygon_m(outcome.frame) for outcome in outcomes]
+    widths = [area(polygon) / float(np.ptp(polygon[:, 1])) for polygon in polygons if len(polygon)]
+    return float(np.median(widths)) if widths else 0.0
+
+
 def _strips(outcomes: Sequence[FrameOutcome], width_m: float | None) -> list[_Strip]:
     """Strips in order of chainage; road that two strips share belongs to the first, so it is counted once."""
     strips, reached = [], -math.inf
@@ -153,7 +191,7 @@ def _strips(outcomes: Sequence[FrameOutcome], width_m: float | None) -> list[_St
         width = 0.0
         if len(polygon):
             seen = _seen_y_m(polygon)
-            low_seen, high_seen = (seen[0] + _chainage(outcome.frame), seen[1] + _chainage(outcome.frame))
+            low_seen, high_seen = sorted(outcome.frame.chainage_at(y) for y in seen)
             new = ((max(low_seen, reached), high_seen),) if high_seen > max(low_seen, reached) else ()
             reached = max(reached, high_seen)
             width = width_m or area(polygon) / (seen[1] - seen[0])
@@ -161,18 +199,13 @@ def _strips(outcomes: Sequence[FrameOutcome], width_m: float | None) -> list[_St
     return strips
 
 
-def _chainage(frame: Frame) -> float:
-    return frame.chainage_m or 0.0
-
-
 def _chainage_of(outcome: FrameOutcome) -> Interval:
     """The chainage of a frame's strip, measured or not; a point where the strip is not known."""
     frame = outcome.frame
-    if frame.owns_y_m is not None:
-        return _chainage(frame) + frame.owns_y_m[0], _chainage(frame) + frame.owns_y_m[1]
-    polygon = visible_polygon_m(frame)
-    low, high = _seen_y_m(polygon) if len(polygon) else (0.0, 0.0)
-    return _chainage(frame) + low, _chainage(frame) + high
+    polygon = visible_polygon_m(frame) if frame.owns_y_m is None else np.empty((0, 2))
+    ends = frame.owns_y_m or (_seen_y_m(polygon) if len(polygon) else (0.0, 0.0))
+    low, high = sorted(frame.chainage_at(y) for y in ends)
+    return low, high
 
 
 def _seen_y_m(polygon: FloatArray) -> Interval:
@@ -294,21 +327,36 @@ def _section(
 
 
 def _outline(strips: Sequence[_Strip], bounds: Interval) -> FloatArray:
-    """One ring around the strips of a section: up its left side and down its right; their hull if that crosses."""
+    """One ring around the strips of a section; its hull if that is not one piece."""
+    rings: dict[str, shapely.Polygon] = {}
+    for camera in sorted({strip.outcome.frame.camera for strip in strips}):
+        ring = _ring([strip for strip in strips if strip.outcome.frame.camera == camera], bounds)
+        if len(ring):
+            rings[camera] = _valid(ring)
+    if not rings:
+        return np.empty((0, 2))
+    polygon = shapely.union_all(list(rings.values())) if len(rings) > 1 else next(iter(rings.values()))
+    if polygon.geom_type != "Polygon":
+        polygon = shapely.convex_hull(polygon)
+    simple = shapely.simplify(polygon, 1e-6) if polygon.geom_type == "Polygon" else shapely.Polygon()
+    return np.asarray(shapely.get_coordinates(simple), np.float64)
+
+
+def _ring(strips: Sequence[_Strip], bounds: Interval) -> FloatArray:
+    """(N, 2) up the left side of the strips of one camera and down their right."""
     left, right = [], []
-    for strip in strips:
+    ordered = sorted(strips, key=lambda strip: strip.outcome.frame.chainage_scale * strip.chainage[0])
+    for strip in ordered:
         quad = _cut_quad(strip.outcome.frame, bounds)
         if len(quad):
             left += [quad[0], quad[3]]
             right += [quad[1], quad[2]]
-    if not left:
-        return np.empty((0, 2))
-    ring = np.array(left + right[::-1])
+    return np.array(left + right[::-1]) if left else np.empty((0, 2))
+
+
+def _valid(ring: FloatArray) -> shapely.Polygon:
     polygon = shapely.Polygon(ring)
-    if not polygon.is_valid:
-        polygon = shapely.convex_hull(shapely.MultiPoint(ring))
-    simple = shapely.simplify(polygon, 1e-6) if polygon.geom_type == "Polygon" else shapely.Polygon()
-    return np.asarray(shapely.get_coordinates(simple), np.float64)
+    return polygon if polygon.is_valid else shapely.convex_hull(shapely.MultiPoint(ring))
 
 
 def _cut_quad(frame: Frame, bounds: Interval) -> FloatArray:
@@ -316,9 +364,8 @@ def _cut_quad(frame: Frame, bounds: Interval) -> FloatArray:
     polygon = visible_polygon_m(frame)
     if not len(polygon):
         return polygon
-    inside = shapely.clip_by_rect(
-        shapely.Polygon(polygon), -1e6, bounds[0] - _chainage(frame), 1e6, bounds[1] - _chainage(frame)
-    )
+    low, high = sorted((bound - frame.chainage_at(0.0)) / frame.chainage_scale for bound in bounds)
+    inside = shapely.clip_by_rect(shapely.Polygon(polygon), -1e6, low, 1e6, high)
     points = shapely.get_coordinates(inside)
     if len(points) < 4:
         return np.empty((0, 2))

@@ -10,11 +10,14 @@ from typing import Any
 
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
+from crackmap.pipeline.along import Routing
 from crackmap.pipeline.config import SurveyConfig, load_survey_config, preset_names
 from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.images import ImageHeader
 from crackmap.pipeline.listing import Entry, Skipped, list_entries, natural_key
-from crackmap.pipeline.placing import Layout, place_on_road, place_on_sheet, place_on_track, place_rasters
+from crackmap.pipeline.on_route import place_on_route, routed, survey_route
+from crackmap.pipeline.on_track import place_on_track
+from crackmap.pipeline.placing import Layout, place_on_road, place_on_sheet, place_rasters
 from crackmap.pipeline.records import Frame, OutputFrame, Placement
 
 BY_CHAINAGE = ("chainage", "counter")
@@ -35,6 +38,8 @@ class Survey:
         config: the description it was read by.
         source: the arguments of `read_survey` that read it again, as plain values: path, survey, gsd_mm.
         named: key -> what the name says, of every image whose name can be read.
+        unplaced: frames whose position is not known, and why; they are measured, and lie on no map.
+        routing: how the drives lie on the route, None where distance along the drive is all there is.
     """
 
     root: Path
@@ -46,6 +51,18 @@ class Survey:
     config: SurveyConfig
     source: Mapping[str, Any]
     named: Mapping[str, Entry]
+    unplaced: tuple[tuple[Frame, str], ...] = ()
+    routing: Routing | None = None
+
+    @property
+    def measurable(self) -> tuple[Frame, ...]:
+        """All frames that are measured, with or without a place."""
+        return (*self.frames, *(frame for frame, _ in self.unplaced))
+
+    @property
+    def unplaced_keys(self) -> frozenset[str]:
+        """Of the frames without a place."""
+        return frozenset(frame.key for frame, _ in self.unplaced)
 
     def unplaced_frame(self, key: str) -> Frame:
         """The frame of a skipped image: recording and time as its name says; no size, no ground plane.
@@ -57,7 +74,10 @@ class Survey:
         entry = self.named.get(key, unnamed)
         chainage_m = entry.chainage_m if self.config.position.source in BY_CHAINAGE else None
         place = Placement((0.0, chainage_m or 0.0))
-        return Frame(key, entry.path, (0, 0), entry.recording, place, chainage_m, time_s=entry.time_s)
+        return Frame(
+            key, entry.path, (0, 0), entry.recording, place, chainage_m,
+            time_s=entry.time_s, camera=entry.camera, lane=entry.lane,
+        )  # fmt: skip
 
 
 def read_survey(
@@ -83,7 +103,7 @@ def read_survey(
     single = source.is_file()
     root = source.parent if single else source
     config = load_survey_config(root, survey)
-    listing = list_entries(source, config.frames, config.position)
+    listing = list_entries(source, config.frames, config.position, config.cameras)
     entries, skipped = listing.entries, listing.skipped
     if config.position.source not in BY_CHAINAGE:
         # The chainage in the names has put them in order; it is not where they lie.
@@ -94,7 +114,9 @@ def read_survey(
         if gsd_mm is not None:
             notes.append("georeferenced rasters carry their own scale: the given pixel size is not used")
     else:
-        found = find_grounds(entries, config.ground, config.limits, gsd_mm=gsd_mm)
+        found = find_grounds(
+            entries, config.ground, config.limits, cameras=config.cameras, folder=root, gsd_mm=gsd_mm
+        )  # fmt: skip
         lost = {key for key, _ in found.skipped}
         skipped = [*skipped, *found.skipped]
         notes += found.notes
@@ -114,6 +136,8 @@ def read_survey(
             "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
         },
         named=listing.named,
+        unplaced=layout.unplaced,
+        routing=layout.routing,
     )
 
 
@@ -121,9 +145,15 @@ def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyC
     """Frames where the configured position puts them; on a sheet without one, or without a scale to place them by."""
     positioned = config.position.source != "none"
     if planes and config.position.source in BY_CHAINAGE:
-        return place_on_road(entries, planes)
-    if planes and config.position.source == "track":
-        return place_on_track(entries, planes, config.position, root)
+        if config.route.file is None:
+            return place_on_road(entries, planes, direction=config.route.direction)
+        route = survey_route(config.route, root, config.position.crs)
+        return place_on_route(entries, planes, config.route, route)
+    if planes and positioned:
+        placed = place_on_track(entries, planes, config.position, root)
+        if config.route.file is None:
+            return placed
+        return routed(placed, config.route, survey_route(config.route, root, placed.output.crs_wkt))
     layout = place_on_sheet(entries, planes)
     why = "no ground scale" if positioned else "no position known"
     notes = [f"{why}: images are laid out on a sheet, one above the other"]

@@ -180,9 +180,10 @@ def _longest(cracks: Iterable[RoadCrack]) -> list[RoadCrack]:
 def _measured_m(outcome: FrameOutcome) -> tuple[float, float] | None:
     """Chainage from and to of the road measured in a frame, None if there is none."""
     frame = outcome.frame
-    if outcome.status == "skipped" or frame.chainage_m is None or frame.owns_y_m is None or frame.ground is None:
+    if outcome.lost or frame.chainage_m is None or frame.owns_y_m is None or frame.ground is None:
         return None
-    return frame.chainage_m + frame.owns_y_m[0], frame.chainage_m + frame.owns_y_m[1]
+    low, high = sorted(frame.chainage_at(y) for y in frame.owns_y_m)
+    return low, high
 
 
 def _strip(
@@ -192,7 +193,7 @@ def _strip(
     result: SurveyResult,
     classes: tuple[WidthClass, ...],
 ) -> Strip:
-    start, end = measured[0][0], max(high for _, high in measured)
+    start, end = min(low for low, _ in measured), max(high for _, high in measured)
     row_m = _round_up(max(end - start, 1.0) / MOST_ROWS, (1.0, 2.0, 5.0, 10.0))
     offsets = [np.abs(crack.offset_at_m).max() for crack in cracks if crack.offset_at_m is not None]
     half_width = max(2.0, math.ceil(2 * float(np.quantile(offsets, 0.98)) + 0.2) / 2) if offsets else 2.0

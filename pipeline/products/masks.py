@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import rasterio
 import rasterio.shutil
@@ -16,10 +15,10 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from crackmap.calibration.frames import centre_from_corner_xy
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.footprint import visible_polygon_m
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing
+from crackmap.pipeline.products.rectified import placed, resampled
 from crackmap.pipeline.records import Frame, OutputFrame
 from crackmap.stages.records import BLOCK_PX, CrackMask, FloatArray
 
@@ -55,7 +54,7 @@ def write_mask_cog(path: Path, mask: CrackMask, *, frame: Frame, output: OutputF
     """
     with publishing(path) as temporary:
         plain = temporary.with_name(f"{temporary.name}{TEMPORARY_PREFIX}.tif")
-        if frame.ground is None or not frame.ground.ground_from_pixel[2, :2].any():
+        if frame.ground is None or frame.ground.is_affine:
             transform = _affine_transform(frame)
             size, blocks = mask.size_wh_px, _mask_tiles(mask)
         else:
@@ -75,24 +74,12 @@ def rectify(mask: CrackMask, frame: Frame, ground: GroundPlane) -> tuple[NDArray
     """
     strip = visible_polygon_m(frame)
     if not len(strip):
-        return np.zeros((1, 1), np.uint8), _placed(frame, Affine(1e-3, 0, 0, 0, -1e-3, 0))
+        return np.zeros((1, 1), np.uint8), placed(frame, Affine(1e-3, 0, 0, 0, -1e-3, 0))
     (left, near), (right, far) = strip.min(axis=0), strip.max(axis=0)
     step = _step_m(ground, strip, max(right - left, far - near))
     width, height = (max(1, int(np.ceil(round(extent / step, 6)))) for extent in (right - left, far - near))
     to_ground = Affine(step, 0, left, 0, -step, far)
-    corners = ground.to_pixel_xy(strip)
-    x0, y0 = (max(0, int(np.floor(low)) - 2) for low in corners.min(axis=0))
-    x1, y1 = (int(np.ceil(high)) + 2 for high in corners.max(axis=0))
-    seen = mask.read(x0, y0, min(x1, mask.size_wh_px[0]) - x0, min(y1, mask.size_wh_px[1]) - y0)
-    source_from_target = _shift(-x0, -y0) @ np.linalg.inv(ground.ground_from_pixel) @ _matrix(to_ground)
-    # cv2 counts from pixel centres on both sides.
-    shift = centre_from_corner_xy([0.0, 0.0])
-    centred = _shift(*shift) @ source_from_target @ _shift(*-shift)
-    warped = cv2.warpPerspective(
-        seen, centred / np.abs(centred).max(), (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=0,
-    )  # fmt: skip
-    return np.asarray(warped, np.uint8), _placed(frame, to_ground)
+    return resampled(mask, ground, to_ground, (width, height)), placed(frame, to_ground)
 
 
 def _step_m(ground: GroundPlane, strip: FloatArray, longest_m: float) -> float:
@@ -105,26 +92,9 @@ def _step_m(ground: GroundPlane, strip: FloatArray, longest_m: float) -> float:
 def _affine_transform(frame: Frame) -> Affine:
     """Output coordinates of pixel corners (column, row) of a frame without perspective."""
     if frame.ground is None:
-        return _placed(frame, Affine(1, 0, 0, 0, -1, frame.size_wh_px[1]))
+        return placed(frame, Affine(1, 0, 0, 0, -1, frame.size_wh_px[1]))
     h = frame.ground.ground_from_pixel / frame.ground.ground_from_pixel[2, 2]
-    return _placed(frame, Affine(*h[0], *h[1]))
-
-
-def _placed(frame: Frame, to_ground: Affine) -> Affine:
-    """The same transform on to output coordinates, as `Placement.to_output_xy` does it."""
-    angle = np.deg2rad(frame.placement.azimuth_deg)
-    cosine, sine = float(np.cos(angle)), float(np.sin(angle))
-    x0, y0 = frame.placement.origin_xy
-    product = _matrix(Affine(cosine, sine, x0, -sine, cosine, y0)) @ _matrix(to_ground)
-    return Affine(*product[0].tolist(), *product[1].tolist())
-
-
-def _matrix(affine: Affine) -> FloatArray:
-    return np.array(affine, np.float64).reshape(3, 3)
-
-
-def _shift(x: float, y: float) -> FloatArray:
-    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+    return placed(frame, Affine(*h[0], *h[1]))
 
 
 def _mask_tiles(mask: CrackMask) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:

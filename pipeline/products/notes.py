@@ -26,7 +26,7 @@ def all_notes(result: SurveyResult) -> tuple[str, ...]:
 
 
 def _rasters_overlap(result: SurveyResult) -> bool:
-    measured = [o.footprint_xy for o in result.outcomes if o.status != "skipped" and len(o.footprint_xy) >= 3]
+    measured = [o.footprint_xy for o in result.outcomes if not o.lost and len(o.footprint_xy) >= 3]
     outlines = np.array([shapely.Polygon(outline) for outline in measured], dtype=object)
     if len(outlines) < 2:
         return False

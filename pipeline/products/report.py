@@ -110,7 +110,7 @@ def write_report(
         sections=result.sections[:MOST_SECTIONS],
         densities=densities,
         section_bars=_bar_shares(densities),
-        skipped=[outcome for outcome in result.outcomes if outcome.status == "skipped"],
+        skipped=[outcome for outcome in result.outcomes if outcome.lost],
         most_skipped=MOST_SKIPPED,
         pictures=[(key, _data_uri(content)) for key, content in (pictures or {}).items()],
         crack_counts={outcome.frame.key: outcome.crack_count for outcome in result.outcomes},
@@ -134,7 +134,7 @@ def summarise(result: SurveyResult) -> Summary:
     return Summary(
         ok=status["ok"],
         no_crack=status["no_crack"],
-        skipped=status["skipped"],
+        skipped=status["skipped"] + status["no_position"],
         recordings=tuple(sorted({outcome.frame.recording for outcome in result.outcomes})),
         cracks=len(cracks),
         length_m=sum(lengths_m) if result.output.unit == "m" else None,

@@ -101,6 +101,7 @@ CRACK_FIELDS: tuple[Field[RoadCrack], ...] = (
     Field("u_mean_w_px", "real", lambda c: _rounded(c.u_width_px, 3)),
     Field("max_w_px", "real", lambda c: _rounded(c.width_px.max(), 2)),
     Field("orient_deg", "real", _orientation),
+    Field("u_pos_m", "real", lambda c: _rounded(c.u_xy_m, 3)),
     Field("confidence", "real", lambda c: _rounded(c.confidence, 3)),
     Field("chainage_m", "real", lambda c: _rounded(c.chainage_m, 3)),
     Field("chain_from_m", "real", lambda c: _rounded(c.chainage_from_m, 3)),
@@ -154,6 +155,8 @@ SECTION_FIELDS: tuple[Field[Section], ...] = (
     Field("longitudinal_m", "real", lambda s: _rounded(s.longitudinal_m, 3)),
     Field("transverse_m", "real", lambda s: _rounded(s.transverse_m, 3)),
     Field("other_m", "real", lambda s: _rounded(s.other_m, 3)),
+    Field("direction", "text", lambda s: s.direction),
+    Field("lane", "text", lambda s: s.lane),
 )
 
 FRAME_FIELDS: tuple[Field[FrameOutcome], ...] = (
@@ -163,6 +166,9 @@ FRAME_FIELDS: tuple[Field[FrameOutcome], ...] = (
     Field("reason", "text", lambda o: o.reason),
     Field("chainage_m", "real", lambda o: _rounded(o.frame.chainage_m, 3)),
     Field("time_s", "real", lambda o: _rounded(o.frame.time_s, 3)),
+    Field("u_pos_m", "real", lambda o: _rounded(o.frame.u_xy_m, 3)),
+    Field("camera", "text", lambda o: o.frame.camera),
+    Field("lane", "text", lambda o: o.frame.lane),
     Field("segmented", "real", lambda o: _rounded(o.segmented_share, 4)),
     Field("crack_count", "int", lambda o: o.crack_count),
     Field("mask", "text", lambda o: o.mask_name),

@@ -31,9 +31,9 @@ def write_sections_csv(path: Path, sections: Sequence[Section]) -> None:
 
 
 def write_skipped_csv(path: Path, outcomes: Iterable[FrameOutcome]) -> None:
-    """Key and reason of every skipped frame."""
-    skipped = (o for o in outcomes if o.status == "skipped")
-    _write(path, ["key", "reason"], ([printable(o.frame.key), printable(o.reason)] for o in skipped))
+    """Key, status and reason of every frame that is missing on the map."""
+    lost = (o for o in outcomes if o.lost)
+    _write(path, ["key", "status", "reason"], ([printable(o.frame.key), o.status, printable(o.reason)] for o in lost))
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:

@@ -14,6 +14,7 @@ from crackmap.pipeline.products.geojson import write_geojson
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays
 from crackmap.pipeline.products.report import write_report
+from crackmap.pipeline.products.strip_images import STRIPS_FOLDER, strip_name
 from crackmap.pipeline.products.tables import (
     write_cracks_csv,
     write_patterns_csv,
@@ -32,7 +33,8 @@ def write_products(
 ) -> None:
     """Writes every product of `result` to `out`; run.json, which lists the others, comes last.
 
-    Masks are written frame by frame during the run (`masks.write_mask_cog`) and only listed here.
+    Masks are written frame by frame during the run (`masks.write_mask_cog`), strips before (`strip_images`): both are
+    only listed here.
 
     Args:
         result: cracks, sections and outcomes in their final order.
@@ -57,7 +59,7 @@ def write_products(
         write_geojson(out / "cracks.geojson", result.cracks, result.output)
     else:
         _remove(out / "cracks.geojson")
-    if any(outcome.status == "skipped" for outcome in result.outcomes):
+    if any(outcome.lost for outcome in result.outcomes):
         write_skipped_csv(out / "skipped.csv", result.outcomes)
     else:
         _remove(out / "skipped.csv")
@@ -69,10 +71,10 @@ def _check_counts(result: SurveyResult) -> None:
     """Every frame found must have become one of three things, and only one."""
     keys = Counter(outcome.frame.key for outcome in result.outcomes)
     twice = sorted(key for key, count in keys.items() if count > 1)
-    unknown = sorted({outcome.status for outcome in result.outcomes} - {"ok", "no_crack", "skipped"})
+    unknown = sorted({outcome.status for outcome in result.outcomes} - {"ok", "no_crack", "no_position", "skipped"})
     if twice or unknown:
         raise CrackmapError(
-            f"outcomes: expected each frame once, as ok, no_crack or skipped, got {twice[:3] or unknown}; "
+            f"outcomes: expected each frame once, as ok, no_crack, no_position or skipped, got {twice[:3] or unknown}; "
             "this is a fault of crackmap: please report it with run.json"
         )
 
@@ -92,6 +94,7 @@ def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]
             "found": len(result.outcomes),
             "ok": status["ok"],
             "no_crack": status["no_crack"],
+            "no_position": status["no_position"],
             "skipped": status["skipped"],
             "cracks": len(result.cracks),
             "patterns": len(result.networks),
@@ -109,6 +112,7 @@ def _inventory(out: Path, result: SurveyResult) -> list[dict[str, str | int]]:
     names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
              "skipped.csv", "report.html"]  # fmt: skip
     names += [f"masks/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
+    names += [f"{STRIPS_FOLDER}/{strip_name(section)}" for section in result.sections]
     try:
         return [
             {"path": name, "bytes": (out / name).stat().st_size, "sha256": _sha256(out / name)}

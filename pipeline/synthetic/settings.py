@@ -10,7 +10,7 @@ import numpy as np
 
 from crackmap.calibration.errors import require
 from crackmap.calibration.plane import GroundLimits, GroundPlane
-from crackmap.pipeline.placing import visible_y_m
+from crackmap.pipeline.footprint import visible_y_m
 
 KINDS = ("straight", "arc", "fractal", "branch", "network")
 """What can be drawn: lines, lines with side branches, and alligator patterns."""

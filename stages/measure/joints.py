@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from crackmap.calibration.lens import Lens
 from crackmap.stages.measure.widths import ReadLine
 from crackmap.stages.polyline import arc_length
 
@@ -26,13 +27,15 @@ _END_PX = 12.0
 joint's."""
 
 
-def is_joint(read: ReadLine) -> bool:
+def is_joint(read: ReadLine, lens: Lens | None = None) -> bool:
     """Whether the picture shows a line as straight and as even as only a saw or a paver leaves it.
 
-    A width that changes evenly along the line is even, too: so it looks in perspective. Lens distortion bends joints;
-    then they count as cracks.
+    A width that changes evenly along the line is even, too: so it looks in perspective. A lens bends joints: where
+    it is known the line is straightened first, else they count as cracks.
     """
     xy, width = read.line.xy_px, read.line.width_px
+    if lens is not None:
+        xy = lens.undistorted_xy(xy)
     if read.line.closed or arc_length(xy)[-1] < _LEAST_LENGTH_PX or not read.grey.all():
         return False
     offset = xy - xy.mean(axis=0)

@@ -94,7 +94,7 @@ def crack_of(read: ReadLine, *, ground: GroundPlane | None, size_wh_px: tuple[in
         grey_share=float(np.average(read.grey, weights=weight)),
         gap_px=line.gap_px,
         saturated=float(np.average(read.clipped, weights=weight)) > _SATURATED_SHARE,
-        joint=is_joint(read),
+        joint=is_joint(read, None if ground is None else ground.lens),
         below_resolution=float(np.average(width, weights=weight)) - u_width_px < 1.0,
     )
     return crack if ground is None else _on_ground(crack, read, u_common, ground)

@@ -8,7 +8,7 @@ import pytest
 from pyproj import Geod
 
 from crackmap.calibration.errors import InputError
-from crackmap.calibration.track import ProjectedTrack, Track, read_track_csv
+from crackmap.calibration.track import ProjectedTrack, Track, project_track, read_track_csv
 
 
 def straight(azimuth_deg=30.0, speed=10.0, count=101, step=0.1):
@@ -55,14 +55,14 @@ def test_standing_vehicle_keeps_its_heading_and_gains_no_chainage():
     moving = np.arange(0.0, 10.0, 0.1)
     lat = np.concatenate([45.0 + 1e-4 * moving, np.full(300, 45.0 + 1e-3) + rng.normal(0, 1e-7, 300)])
     lon = np.full(400, 9.0) + rng.normal(0, 1e-8, 400)
-    track = Track(np.arange(400) * 0.1, lon, lat).project()
+    track = project_track(Track(np.arange(400) * 0.1, lon, lat))
     _, azimuth, chainage = track.at([5.0, 20.0, 35.0])
     assert chainage[2] - chainage[1] < 1.0
     assert np.abs((azimuth + 180) % 360 - 180).max() < 3.0
 
 
 def test_a_vehicle_that_never_moved_has_no_heading():
-    track = Track(np.array([0.0, 1.0, 2.0]), np.full(3, 9.0), np.full(3, 45.0)).project()
+    track = project_track(Track(np.array([0.0, 1.0, 2.0]), np.full(3, 9.0), np.full(3, 45.0)))
     assert np.isnan(track.at([1.0])[1]).all()
 
 
@@ -71,7 +71,7 @@ def test_a_vehicle_that_never_moved_has_no_heading():
 )
 def test_zone_is_that_of_the_first_fix_and_chainage_is_true_to_ground(lon, lat, epsg):
     lons, lats = lon - np.linspace(0.0, 0.01, 50), lat + np.linspace(0.0, 0.01, 50)
-    track = Track(np.arange(50.0), lons, lats).project()
+    track = project_track(Track(np.arange(50.0), lons, lats))
     assert epsg in track.crs_wkt
     length = Geod(ellps="WGS84").line_length(lons, lats)
     assert track.chainage_m[-1] == pytest.approx(length, abs=1e-6)
@@ -122,8 +122,8 @@ def test_real_receiver_agrees_with_the_fused_pose():
     if not data.is_dir():
         pytest.skip("no real data: set CRACKMAP_DATA")
     truth = np.genfromtxt(data / "reference.csv", delimiter=",", names=True)
-    reference = read_track_csv(data / "reference.csv").project()
-    xy, azimuth, chainage = read_track_csv(data / "gnss.csv").project().at(reference.time_s)
+    reference = project_track(read_track_csv(data / "reference.csv"))
+    xy, azimuth, chainage = project_track(read_track_csv(data / "gnss.csv")).at(reference.time_s)
     # The receiver's own offset is about 1.5 m; grid north differs from true north by 0.3 degrees here.
     assert np.hypot(*(xy - reference.xy_m).T).max() < 3.0
     turn = (azimuth - truth["heading_deg"] + 180.0) % 360.0 - 180.0

@@ -14,9 +14,9 @@ from rasterio.transform import Affine, from_origin
 
 from crackmap.calibration.errors import CalibrationError, InputError
 from crackmap.calibration.plane import GroundLimits, GroundPlane
+from crackmap.pipeline.footprint import visible_y_m
 from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.listing import natural_key
-from crackmap.pipeline.placing import visible_y_m
 from crackmap.pipeline.records import CoordinateKind, Frame, Placement
 from crackmap.pipeline.survey import read_survey
 
@@ -294,7 +294,7 @@ def test_a_recording_without_visible_road_is_skipped_by_name(tmp_path, monkeypat
     assert keys(survey) == ["a_100.jpg", "c_20.jpg"]
     assert [key for key, _ in survey.skipped] == ["b_5.jpg", "b_10.jpg"]
     for _, reason in survey.skipped:
-        assert reason.startswith("no visible road for b: ground plane: nothing at the bottom of the image")
+        assert reason.startswith("no visible road for b: ground plane: nothing at the near edge of the image")
     blind_where({"a", "b", "c"}, monkeypatch)
     with pytest.raises(CalibrationError, match=r"4 images cannot be placed; the first, a_100.jpg: no visible road for"):
         read_survey(tmp_path)
@@ -350,8 +350,10 @@ def test_track_places_frames_on_the_map_along_the_direction_of_travel(tmp_path):
     survey = read_survey(track_survey(tmp_path, [2.0, 2.2, 2.4, 20.0]))
     assert survey.output.kind == CoordinateKind.MAP
     assert "UTM zone 33N" in survey.output.crs_wkt
-    assert survey.skipped == (("f_t20.000.jpg", "no position within 2 s"),)
-    assert survey.unplaced_frame("f_t20.000.jpg").chainage_m is None
+    assert survey.skipped == ()
+    ((lost, reason),) = survey.unplaced
+    assert (lost.key, lost.chainage_m) == ("f_t20.000.jpg", None)
+    assert reason == "no_position: 10.0 s from the nearest fix"
     first = survey.frames[0]
     assert np.allclose(first.placement.origin_xy, (392_012.0, 5_820_016.0), atol=1e-3)
     assert first.placement.azimuth_deg == pytest.approx(np.degrees(np.arctan2(6, 8)), abs=1e-3)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from crackmap.calibration.errors import InputError
-from crackmap.pipeline.config import FramesConfig, SurveyConfig, load_survey_config, preset_names
+from crackmap.pipeline.config import CameraConfig, FramesConfig, SurveyConfig, load_survey_config, preset_names
 
 
 def load(tmp_path, text):
@@ -59,7 +59,7 @@ def test_all_keys_are_read(tmp_path):
         ),
         ("[position]\nsource = 'track'\n", '[position] track is missing: source = "track" needs it, e.g. track = "gn'),
         ("[position]\nsource = 'chainage'\n", "needs a group (?P<chainage_m>...) in [frames] pattern"),
-        ("[ground]\nmethod = 'magic'\n", "[ground] method: input should be 'none', 'gsd', 'points' or 'lane'"),
+        ("[ground]\nmethod = 'magic'\n", "[ground] method: input should be 'none', 'file', 'gsd', 'points', 'lane' or"),
         ("[ground]\nmethod = 'gsd'\ngsd_mm = -1\n", "[ground] gsd_mm: input should be greater than 0, got -1"),
         ("[position]\nmax_gap_s = 'two'\n", "[position] max_gap_s: input should be a valid number"),
         ("[position]\nmax_gap_s = inf\n", "[position] max_gap_s: input should be a finite number"),
@@ -80,7 +80,8 @@ def test_mistakes_are_named_with_table_key_and_remedy(tmp_path, text, message):
 
 
 def test_every_key_is_documented():
-    for table in [SurveyConfig, *(field.default_factory for field in SurveyConfig.model_fields.values())]:
+    tables = [field.default_factory for field in SurveyConfig.model_fields.values()]
+    for table in [SurveyConfig, CameraConfig, *(table for table in tables if table is not dict)]:
         for name, field in table.model_fields.items():
             assert field.description, (table, name)
 

@@ -1,0 +1,122 @@
+"""From distances along the drive to chainage and offset along the route.
+
+Frames are cut to strips and joined along the drive, where distance always grows. What is written counts along the
+route, which the vehicle may have driven the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crackmap.calibration.errors import require
+from crackmap.calibration.route import Route
+from crackmap.pipeline.records import FrameOutcome, RoadCrack
+from crackmap.stages.polyline import vertex_weights
+from crackmap.stages.records import FloatArray
+
+LEAST_SCALE = 1e-3
+"""Least chainage per metre driven, so that there is a way back from chainage to the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One recording's way along the route.
+
+    Attributes:
+        drive_m: (N,) ascending, distance along the drive of places whose chainage is known.
+        chainage_m: (N,) there, rising or falling.
+        direction: 1 with increasing chainage, -1 against it.
+    """
+
+    drive_m: FloatArray
+    chainage_m: FloatArray
+    direction: int
+
+    def __post_init__(self) -> None:
+        require(len(self.drive_m) == len(self.chainage_m) > 0, "drive", "one chainage a place", len(self.chainage_m))
+        require(self.direction in (1, -1), "direction", "1 or -1", self.direction)
+
+    def to_chainage_m(self, drive_m: ArrayLike) -> FloatArray:
+        """(N,) chainage; linear between the known places, metre for metre beyond them."""
+        wanted = np.asarray(drive_m, np.float64).reshape(-1)
+        known = np.interp(wanted, self.drive_m, self.chainage_m)
+        beyond = wanted - np.clip(wanted, self.drive_m[0], self.drive_m[-1])
+        return np.asarray(known + self.direction * beyond, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """How the drives of a survey lie on its route.
+
+    Attributes:
+        drives: by recording.
+        route: the line, where there is one; then cracks are located on it, not along the drive.
+    """
+
+    drives: Mapping[str, Drive]
+    route: Route | None = None
+
+
+def along_route(
+    outcomes: Iterable[FrameOutcome], cracks: Iterable[RoadCrack], routing: Routing | None
+) -> tuple[list[FrameOutcome], tuple[RoadCrack, ...]]:
+    """Frames and cracks with chainage and offset along the route in place of those along the drive."""
+    if routing is None:
+        return list(outcomes), tuple(cracks)
+    return [_frame_along(outcome, routing) for outcome in outcomes], _cracks_along(tuple(cracks), routing)
+
+
+def _frame_along(outcome: FrameOutcome, routing: Routing) -> FrameOutcome:
+    frame = outcome.frame
+    drive = routing.drives.get(frame.recording)
+    if drive is None or frame.chainage_m is None:
+        return outcome
+    low, high = frame.owns_y_m or (0.0, 0.0)
+    if high - low < 1e-6:
+        low, high = low - 0.5, low + 0.5
+    # Edges of strips that meet on the drive have one chainage, so strips tile the route as they tile the drive.
+    start, end = drive.to_chainage_m([frame.chainage_at(low), frame.chainage_at(high)]).tolist()
+    scale = (end - start) / (high - low)
+    if scale * drive.direction < LEAST_SCALE:
+        # The route's line does not get on here: a vehicle that stood, or cut a sharp corner.
+        scale = drive.direction * LEAST_SCALE
+    return replace(outcome, frame=replace(frame, chainage_m=start - scale * low, chainage_scale=scale))
+
+
+def _cracks_along(cracks: Sequence[RoadCrack], routing: Routing) -> tuple[RoadCrack, ...]:
+    linear = [_crack_along(crack, routing.drives.get(crack.recording)) for crack in cracks]
+    if routing.route is None:
+        return tuple(linear)
+    placed = [crack for crack in linear if crack.chainage_at_m is not None]
+    if not placed:
+        return tuple(linear)
+    near = np.concatenate([np.asarray(crack.chainage_at_m) for crack in placed])
+    located = routing.route.locate(np.concatenate([crack.line_xy for crack in placed]), near_chainage_m=near)
+    ends = np.cumsum([len(crack.line_xy) for crack in placed])
+    exact = {
+        crack.crack_id: _with_places(crack, located.chainage_m[end - len(crack.line_xy) : end],
+                                     located.offset_m[end - len(crack.line_xy) : end])
+        for crack, end in zip(placed, ends.tolist(), strict=True)
+    }  # fmt: skip
+    return tuple(exact.get(crack.crack_id, crack) for crack in linear)
+
+
+def _crack_along(crack: RoadCrack, drive: Drive | None) -> RoadCrack:
+    if drive is None or crack.chainage_at_m is None or crack.offset_at_m is None:
+        return crack
+    return _with_places(crack, drive.to_chainage_m(crack.chainage_at_m), drive.direction * crack.offset_at_m)
+
+
+def _with_places(crack: RoadCrack, chainage_m: FloatArray, offset_m: FloatArray) -> RoadCrack:
+    return replace(
+        crack,
+        chainage_from_m=float(chainage_m.min()),
+        chainage_to_m=float(chainage_m.max()),
+        offset_m=float(np.average(offset_m, weights=vertex_weights(crack.line_xy))),
+        chainage_at_m=np.ascontiguousarray(chainage_m),
+        offset_at_m=np.ascontiguousarray(offset_m),
+    )

@@ -1,0 +1,1 @@
+"""Calibrations made from photos and frames, and pictures to judge them by."""

@@ -1,0 +1,149 @@
+"""Frames and a route: placed on its line by their chainage, or given a chainage by their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from crackmap.calibration.errors import InputError
+from crackmap.calibration.plane import GroundPlane
+from crackmap.calibration.route import Route, leaves, read_calibration_points, read_route, travel_direction
+from crackmap.pipeline.along import Drive, Routing
+from crackmap.pipeline.config import RouteConfig
+from crackmap.pipeline.grounds import inside
+from crackmap.pipeline.listing import Entry, Skipped
+from crackmap.pipeline.placing import (
+    Layout,
+    directions,
+    frame_of,
+    in_order,
+    straight_drive,
+    with_chainage,
+    with_strips,
+)
+from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
+
+
+def survey_route(route: RouteConfig, folder: Path, crs: str | None) -> Route:
+    """The route that survey.toml names, in the CRS of the products.
+
+    Raises:
+        InputError: it cannot be read, or is no single line.
+    """
+    points = (
+        () if route.calibration_points is None else read_calibration_points(inside(folder, route.calibration_points))
+    )
+    return read_route(
+        inside(folder, route.file or ""), layer=route.layer, name=route.name, crs=crs, start_m=route.start_m,
+        reverse=route.reverse, calibration_points=points,
+    )  # fmt: skip
+
+
+def place_on_route(
+    entries: Sequence[Entry], planes: Mapping[str, GroundPlane], config: RouteConfig, route: Route
+) -> Layout:
+    """Frames on the map, by the chainage in their names and the line of the route.
+
+    Raises:
+        InputError: no frame has a chainage on the route.
+        CalibrationError: no recording has visible road.
+    """
+    known, skipped = with_chainage(entries)
+    signs = directions(known, config.direction)
+    first, last = route.extent_m
+    frames: list[Frame] = []
+    for entry, chainage in known:
+        if not first - 1e-6 <= chainage <= last + 1e-6:
+            skipped.append((entry.key, f"chainage {chainage:.1f} m is not on the route ({first:.1f} to {last:.1f} m)"))
+            continue
+        sign = signs[entry.recording]
+        xy, azimuth = route.frame_at([chainage], [config.offset_m], direction=sign)
+        place = Placement((float(xy[0, 0]), float(xy[0, 1])), float(azimuth[0]))
+        frames.append(frame_of(entry, place, planes.get(entry.key), drive_m=sign * chainage))
+    if not frames:
+        raise InputError(
+            f"{route.name}: no frame lies on the route; the first, {skipped[0][0]}: {skipped[0][1]}; check [route] "
+            "start_m and calibration_points, and [position] chainage_scale"
+        )
+    placed, blind = with_strips(in_order(frames))
+    routing = Routing({name: straight_drive(sign) for name, sign in signs.items()}, route)
+    notes = (
+        f"placed on the line of {route.name} by chainage: across the road as exact as the vehicle kept to "
+        f"{config.offset_m:+.2f} m from it",
+        *(f"{name}: driven against increasing chainage" for name, sign in signs.items() if sign < 0),
+    )
+    return Layout(OutputFrame(CoordinateKind.MAP, route.crs_wkt), placed, (*skipped, *blind), notes, routing=routing)
+
+
+def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:
+    """A layout on the map with the chainage of its recordings along a route; what lies off the route is cut off.
+
+    Raises:
+        InputError: no frame is on the route, or a recording turns round on it.
+    """
+    skipped: list[Skipped] = []
+    notes: list[str] = []
+    drives: dict[str, Drive] = {}
+    gone: set[str] = set()
+    for recording in dict.fromkeys(frame.recording for frame in layout.frames):
+        frames = sorted(
+            (frame for frame in layout.frames if frame.recording == recording),
+            key=lambda frame: frame.chainage_m or 0.0,
+        )
+        lost, drive = _follow(frames, config, route, notes)
+        skipped += lost
+        gone |= {key for key, _ in lost}
+        if drive is not None:
+            drives[recording] = drive
+    kept = [replace(frame, owns_y_m=None) for frame in layout.frames if frame.key not in gone]
+    if not kept:
+        raise InputError(
+            f"{route.name}: no frame is on the route; the first, {skipped[0][0]}: {skipped[0][1]}; is it the right "
+            "line, and are its coordinates in the CRS that the file says?"
+        )
+    # Strips again: one must not reach over road that has been cut off.
+    placed, blind = with_strips(kept)
+    return replace(
+        layout,
+        frames=placed,
+        skipped=(*layout.skipped, *skipped, *blind),
+        notes=(*layout.notes, *notes),
+        routing=Routing(drives, route),
+    )
+
+
+def _follow(
+    frames: Sequence[Frame], config: RouteConfig, route: Route, notes: list[str]
+) -> tuple[list[Skipped], Drive | None]:
+    """The frames of one recording that are off the route, and why; and the drive of the others."""
+    drive_m = np.array([frame.chainage_m for frame in frames], np.float64)
+    located = route.follow(np.array([frame.placement.origin_xy for frame in frames]), travelled_m=drive_m)
+    on = np.full(len(frames), True)
+    skipped: list[Skipped] = []
+    for leave in leaves(located, max_offset_m=config.max_offset_m):
+        on[leave.first : leave.last + 1] = False
+        skipped += [(frame.key, leave.reason) for frame in frames[leave.first : leave.last + 1]]
+        notes.append(f"{frames[0].recording}, {frames[leave.first].key}: {leave.reason}: cut off")
+    if not on.any():
+        return skipped, None
+    chainage = located.chainage_m[on]
+    travel = travel_direction(chainage)
+    if travel.turns:
+        turn = [frame for frame, kept in zip(frames, on, strict=True) if kept][travel.turns[0]]
+        raise InputError(
+            f"{frames[0].recording}: the vehicle turns round on the route at {turn.key}, so that its sections would "
+            "mix two drives; put the images before and after it into two folders, or two recordings of [frames] pattern"
+        )
+    sign = travel.direction or (1 if chainage[-1] >= chainage[0] else -1)
+    if config.direction != "auto" and sign != (1 if config.direction == "with" else -1):
+        raise InputError(
+            f'{frames[0].recording}: [route] direction = "{config.direction}", but by its positions the vehicle drove '
+            'the other way; write direction = "auto", or reverse = true if the line is drawn the wrong way round'
+        )
+    if sign < 0:
+        notes.append(f"{frames[0].recording}: driven against increasing chainage")
+    _, first = np.unique(drive_m[on], return_index=True)
+    return skipped, Drive(drive_m[on][first], chainage[first], sign)

@@ -1,0 +1,165 @@
+"""Frames on the map: by the time or the distance in their names and a track, or by the positions in the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from crackmap.calibration.errors import CalibrationError, InputError
+from crackmap.calibration.plane import GroundPlane
+from crackmap.calibration.track.clean import CleanSettings, clean
+from crackmap.calibration.track.delay import estimate_delay
+from crackmap.calibration.track.files import read_track
+from crackmap.calibration.track.odometer import Odometer, read_odometer
+from crackmap.calibration.track.overlap import require_overlap
+from crackmap.calibration.track.records import LeverArm, Poses, RawFixes, Track, TrackReport
+from crackmap.calibration.track.runs import SmoothSettings
+from crackmap.calibration.track.trajectory import Trajectory, smooth_track
+from crackmap.pipeline.config import PositionConfig
+from crackmap.pipeline.grounds import inside
+from crackmap.pipeline.images import read_fix
+from crackmap.pipeline.listing import Entry
+from crackmap.pipeline.placing import Layout, frame_of, in_order, with_strips
+from crackmap.pipeline.records import CoordinateKind, OutputFrame, Placement
+
+
+def place_on_track(
+    entries: Sequence[Entry], planes: Mapping[str, GroundPlane], position: PositionConfig, folder: Path
+) -> Layout:
+    """Frames on the map, by a track.
+
+    Args:
+        entries: the frames.
+        planes: key -> ground plane.
+        position: which track, and how frames find their place on it.
+        folder: of the survey.
+
+    Raises:
+        InputError: the track or odometer cannot be read, or no frame falls on the track.
+        CalibrationError: no recording has visible road.
+    """
+    notes: list[str] = []
+    entries, track = _of_images(entries) if position.source == "exif" else (entries, _of_file(position, folder))
+    notes += [f"{position.track or 'EXIF'}: {sentence}" for sentence in track.report.sentences()]
+    offset_s, odometer = _clocks(track, position, folder, notes)
+    trajectory = smooth_track(track, crs=position.crs, odometer=odometer, settings=_rules(position))
+    notes += trajectory.notes
+    # How well a receiver repeats itself says little about how far it is off as a whole.
+    stated = track.accuracy_m is not None or position.accuracy_m is not None
+    if trajectory.bridged:
+        notes.append(f"{trajectory.bridged} gaps of the track are bridged by the odometer")
+    poses = _poses(entries, trajectory, position, offset_s, by_counter=track.distance_m is not None)
+    if not poses.known.any():
+        _refuse_apart(entries, poses, track, position, offset_s)
+    frames, unplaced = [], []
+    for index, entry in enumerate(entries):
+        if poses.reason[index]:
+            unplaced.append((frame_of(entry, Placement((0.0, 0.0)), planes.get(entry.key)), poses.reason[index]))
+            continue
+        x, y = poses.xy_m[index].tolist()
+        place, travelled = Placement((x, y), float(poses.azimuth_deg[index])), float(poses.travelled_m[index])
+        frame = frame_of(entry, place, planes.get(entry.key), drive_m=travelled)
+        frames.append(replace(frame, u_xy_m=float(poses.u_xy_m[index]) if stated else None))
+    placed, blind = with_strips(in_order(frames))
+    output = OutputFrame(CoordinateKind.MAP, trajectory.crs_wkt)
+    return Layout(output, placed, tuple(blind), tuple(notes), tuple(unplaced))
+
+
+def _of_file(position: PositionConfig, folder: Path) -> Track:
+    columns = {name: value for name, value in position.columns.model_dump().items() if value is not None}
+    rules = CleanSettings(max_speed_kmh=position.max_speed_kmh)
+    return read_track(inside(folder, position.track or ""), columns=columns, settings=rules)
+
+
+def _of_images(entries: Sequence[Entry]) -> tuple[list[Entry], Track]:
+    """The entries with the time of their GPS block, and the track of their positions.
+
+    Raises:
+        InputError: fewer than two images have a position with a time.
+    """
+    fixes = [read_fix(entry.path) for entry in entries]
+    timed = [
+        entry if fix is None or not np.isfinite(fix.time_s) else replace(entry, time_s=fix.time_s)
+        for entry, fix in zip(entries, fixes, strict=True)
+    ]
+    good = [fix for fix in fixes if fix is not None and np.isfinite(fix.time_s)]
+    if len(good) < 2:
+        raise InputError(
+            f"EXIF: expected two or more images with a GPS position and time, got {len(good)} of {len(entries)}; "
+            'give a track file instead: [position] source = "track"'
+        )
+    clocks = sorted({fix.clock for fix in good})
+    notes = (f"times of the images are those of: {', '.join(clocks)}",)
+    if len(clocks) > 1:
+        raise InputError(
+            f"EXIF: times of the images come from several clocks ({', '.join(clocks)}), so their order is not known; "
+            'give a track file instead: [position] source = "track"'
+        )
+    table = np.array([(fix.time_s, fix.lat_deg, fix.lon_deg, fix.accuracy_m) for fix in good], np.float64).T
+    empty = np.empty(0)
+    raw = RawFixes(
+        table[0].copy(), table[1].copy(), table[2].copy(),
+        speed_m_s=empty, accuracy_m=table[3].copy() if np.isfinite(table[3]).all() else empty, alt_m=empty,
+        distance_m=empty, segment=np.empty(0, np.intp), report=TrackReport("EXIF", len(entries), notes=notes),
+    )  # fmt: skip
+    return timed, clean(raw, "EXIF")
+
+
+def _clocks(track: Track, position: PositionConfig, folder: Path, notes: list[str]) -> tuple[float, Odometer | None]:
+    """What is still to be added to the times of frames, and the odometer on the clock of the track, in its metres."""
+    if position.odometer is None:
+        return 0.0, None
+    odometer = read_odometer(inside(folder, position.odometer))
+    wanted = position.time_offset_s == "estimate"
+    try:
+        delay = estimate_delay(track, odometer)
+    except CalibrationError as error:
+        if wanted:
+            raise
+        notes.append(f"the odometer is taken as exact, because its scale cannot be estimated: {error}")
+        return 0.0, odometer.on_track(float(position.time_offset_s))
+    if wanted:
+        notes.append(
+            f"track time less frame time: {delay.seconds:+.3f} s (standard uncertainty {delay.u_seconds:.3f} s), "
+            f"estimated from the odometer, whose metre is {delay.scale:.4f} m"
+        )
+        return delay.seconds, odometer.on_track(delay.seconds, delay.scale)
+    return 0.0, odometer.on_track(float(position.time_offset_s), delay.scale)
+
+
+def _rules(position: PositionConfig) -> SmoothSettings:
+    return SmoothSettings(
+        max_gap_s=position.max_gap_s, max_gap_m=position.max_gap_m, max_bridge_s=position.max_bridge_s,
+        accuracy_m=position.accuracy_m,
+    )  # fmt: skip
+
+
+def _poses(
+    entries: Sequence[Entry], trajectory: Trajectory, position: PositionConfig, offset_s: float, *, by_counter: bool
+) -> Poses:
+    lever = LeverArm(*position.antenna_m)
+    if position.source == "distance":
+        distance = [np.nan if entry.distance_m is None else entry.distance_m for entry in entries]
+        return trajectory.poses_at_distance(
+            distance, by="counter" if by_counter else "travelled", lever_arm=lever
+        )  # fmt: skip
+    times = np.array([np.nan if entry.time_s is None else entry.time_s for entry in entries], np.float64)
+    return trajectory.poses_at(times + offset_s, lever_arm=lever)
+
+
+def _refuse_apart(
+    entries: Sequence[Entry], poses: Poses, track: Track, position: PositionConfig, offset_s: float
+) -> None:
+    """Raises InputError with what is probably wrong where no frame has a position."""
+    if position.source != "distance":
+        require_overlap([np.nan if entry.time_s is None else entry.time_s + offset_s for entry in entries], track)
+    raise InputError(
+        f"{position.track or 'EXIF'}: none of {len(entries)} frames has a position on the track; the first, "
+        f"{entries[0].key}: {poses.reason[0]}; check [position] time_scale, time_offset_s, max_gap_s and max_gap_m"
+        if position.source != "distance"
+        else f"{position.track}: none of {len(entries)} frames has a position on the track; the first, "
+        f"{entries[0].key}: {poses.reason[0]}; check [position] distance_scale and distance_offset_m"
+    )
