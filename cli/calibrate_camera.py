@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crackmap.cli.calibrate_plane import BoardType, LengthType
 from crackmap.cli.options import existing_path, json_option
 from crackmap.cli.progress import frame_progress
+from crackmap.cli.types import BoardType, LengthType
 
 if TYPE_CHECKING:
     from crackmap.calibration.adjustment import Model

@@ -11,7 +11,7 @@ import click
 
 from crackmap.cli.options import existing_path, gsd_option, json_option
 from crackmap.cli.progress import frame_progress
-from crackmap.cli.synth import SizeType
+from crackmap.cli.types import BoardType, LengthType, NumbersType, SizeType
 
 if TYPE_CHECKING:
     from crackmap.calibration.lens import Lens
@@ -25,45 +25,6 @@ METHODS = {
     "height_m": "--height M --pitch DEG (a known mounting)",
     "gsd_mm": "--gsd MM (a camera that looks straight down)",
 }
-
-
-class NumbersType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
-    """«LEFT,RIGHT»: numbers separated by commas."""
-
-    name = "numbers"
-
-    def __init__(self, least: int, most: int, example: str) -> None:
-        self._least, self._most, self._example = least, most, example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The numbers."""
-        if not isinstance(value, str):
-            return tuple(value)
-        try:
-            numbers = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            numbers = ()
-        if not self._least <= len(numbers) <= self._most or not all(abs(number) < 1e5 for number in numbers):
-            self.fail(f"expected numbers such as {self._example}, got {value!r}", param, ctx)
-        return numbers
-
-
-class LengthType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
-    """«100mm», «10cm» or «0.1m» as millimetres."""
-
-    name = "length"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Millimetres."""
-        if not isinstance(value, str):
-            return float(value)
-        text, millimetres = value.strip(), 0.0
-        unit = next((unit for unit in ("mm", "cm", "m") if text.endswith(unit)), None)
-        if unit is not None and text.removesuffix(unit).strip().replace(".", "", 1).isdecimal():
-            millimetres = float(text.removesuffix(unit)) * {"mm": 1.0, "cm": 10.0, "m": 1000.0}[unit]
-        if not 0 < millimetres < 1e5:
-            self.fail(f"expected a length with its unit such as 100mm, got {value!r}", param, ctx)
-        return millimetres
 
 
 class Request(NamedTuple):
@@ -87,21 +48,6 @@ class Request(NamedTuple):
     frame: Path | None
     size_wh_px: tuple[int, int] | None
     focal_px: float | None
-
-
-class BoardType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
-    """«9x6»: inner corners of a chessboard."""
-
-    name = "wxh"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Corners in a row, and rows."""
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
-        across, _, down = value.lower().partition("x")
-        if not (across.isdecimal() and down.isdecimal() and 3 <= int(across) <= 99 and 3 <= int(down) <= 99):
-            self.fail(f"expected inner corners such as 9x6, at least 3 each way, got {value!r}", param, ctx)
-        return int(across), int(down)
 
 
 @click.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,29 +15,7 @@ from crackmap.cli.options import (
     json_option,
     weights_options,
 )
-
-MOST_EDGES = 4
-
-
-class EdgesType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
-    """«3,10,20»: ascending numbers above 0, as many as there are colours to tell them apart."""
-
-    name = "widths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The limits between the classes."""
-        if not isinstance(value, str):
-            return tuple(value)
-        try:
-            edges = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"expected numbers such as 3,10,20, got {value!r}", param, ctx)
-        ascending = all(a < b for a, b in zip((0.0, *edges), edges, strict=False))
-        if not ascending or len(edges) > MOST_EDGES or edges[-1] >= 1e5:
-            self.fail(
-                f"expected one to {MOST_EDGES} ascending numbers above 0, such as 3,10,20, got {value!r}", param, ctx
-            )
-        return edges
+from crackmap.cli.types import EdgesType
 
 
 @click.command()

@@ -9,27 +9,9 @@ from typing import Any
 
 import click
 
+from crackmap.cli.types import GsdType
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-class GsdType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
-    """«2.0», or «2.0,5.0» for different pixel sizes along an image row and along a column."""
-
-    name = "mm_per_px"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | tuple[float, float]:
-        """The pixel size, or the pair, in millimetres."""
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
-        try:
-            numbers = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"expected a number such as 1.0, or two such as 2.0,5.0, got {value!r}", param, ctx)
-        if len(numbers) > 2 or any(not 0 < number < 1e5 for number in numbers):
-            self.fail(f"expected one or two numbers above 0, got {value!r}", param, ctx)
-        return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 def existing_path(*, folder: bool = True, file: bool = True) -> click.Path:

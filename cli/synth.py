@@ -7,25 +7,11 @@ from typing import Any
 
 import click
 
-from crackmap.cli.options import GsdType, existing_path
+from crackmap.cli.options import existing_path
 from crackmap.cli.progress import frame_progress
+from crackmap.cli.types import GsdType, SizeType
 
 KIND_NAMES = "straight,arc,fractal,branch,network"
-
-
-class SizeType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
-    """«1600x1200»."""
-
-    name = "wxh"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Width and height in pixels."""
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
-        width, _, height = value.lower().partition("x")
-        if not (width.isdigit() and height.isdigit() and 16 <= int(width) <= 30_000 and 16 <= int(height) <= 30_000):
-            self.fail(f"expected width and height from 16 to 30000 such as 1600x1200, got {value!r}", param, ctx)
-        return int(width), int(height)
 
 
 @click.command()

@@ -13,6 +13,7 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import Routing
 from crackmap.pipeline.config import SurveyConfig, load_survey_config, preset_names
 from crackmap.pipeline.grounds import find_grounds
+from crackmap.pipeline.idle import idle_keys
 from crackmap.pipeline.images import ImageHeader
 from crackmap.pipeline.listing import Entry, Skipped, list_entries, natural_key
 from crackmap.pipeline.on_route import place_on_route, routed, survey_route
@@ -109,6 +110,7 @@ def read_survey(
         # The chainage in the names has put them in order; it is not where they lie.
         entries = [replace(entry, chainage_m=None) for entry in entries]
     notes = [_preset_hint(entries)] if config == SurveyConfig() and not single else []
+    notes += idle_keys(config)
     if config.position.source == "none" and any(entry.header.georeference for entry in entries):
         layout = place_rasters(entries, config.limits)
         if gsd_mm is not None:

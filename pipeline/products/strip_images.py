@@ -6,7 +6,8 @@ turned so that the road runs up the picture; its transform says how it lies on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +36,7 @@ from crackmap.pipeline.products.rectified import (
     placed,
     resampled,
 )
-from crackmap.pipeline.records import Frame, FrameOutcome, Section, SurveyResult
+from crackmap.pipeline.records import Frame, Section, SurveyResult
 from crackmap.stages.records import FloatArray
 from crackmap.stages.tiling import ArraySource
 
@@ -112,8 +113,9 @@ def write_strips(folder: Path, result: SurveyResult, *, read: Reader, pixel_mm: 
     """
     names = []
     crs = CRS.from_wkt(result.output.crs_wkt)
+    frames_of = _frames_by_section(result)
     for section in result.sections:
-        frames = _frames_of(section, result.outcomes)
+        frames = frames_of.get(section.section_id, [])
         grid = _grid(section, frames, pixel_mm)
         if grid is not None:
             _write(folder / strip_name(section), section, frames, grid, crs, read)
@@ -121,18 +123,26 @@ def write_strips(folder: Path, result: SurveyResult, *, read: Reader, pixel_mm: 
     return tuple(names)
 
 
-def _frames_of(section: Section, outcomes: Iterable[FrameOutcome]) -> list[Frame]:
-    if section.from_m is None or section.to_m is None:
-        return []
-    found = []
-    for outcome in outcomes:
-        frame = outcome.frame
-        measured = outcome.status in ("ok", "no_crack") and frame.ground is not None and frame.chainage_m is not None
-        if not measured or frame.recording != section.recording or frame.owns_y_m is None:
+def _frames_by_section(result: SurveyResult) -> dict[str, list[Frame]]:
+    """Section id -> the measured frames whose strips reach into it, in the order of the survey."""
+    found: dict[str, list[Frame]] = {}
+    sections: dict[str, list[tuple[float, float, str]]] = {}
+    for section in result.sections:
+        if section.from_m is not None and section.to_m is not None:
+            found[section.section_id] = []
+            sections.setdefault(section.recording, []).append((section.from_m, section.to_m, section.section_id))
+    starts = {recording: sorted(items) for recording, items in sections.items()}
+    for frame in (outcome.frame for outcome in result.outcomes if outcome.status in ("ok", "no_crack")):
+        if frame.ground is None or frame.chainage_m is None or frame.owns_y_m is None:
             continue
         low, high = sorted(frame.chainage_at(y) for y in frame.owns_y_m)
-        if high > section.from_m and low < section.to_m and high > low:
-            found.append(frame)
+        items = starts.get(frame.recording, [])
+        first = max(bisect_right(items, low, key=lambda item: item[0]) - 1, 0)
+        for start, end, section_id in items[first:]:
+            if start >= high:
+                break
+            if end > low < high:
+                found[section_id].append(frame)
     return found
 
 

@@ -5,7 +5,16 @@ import re
 import pytest
 
 from crackmap.calibration.errors import InputError
-from crackmap.pipeline.config import CameraConfig, FramesConfig, SurveyConfig, load_survey_config, preset_names
+from crackmap.pipeline.config import (
+    CameraConfig,
+    FramesConfig,
+    GroundConfig,
+    PositionConfig,
+    SurveyConfig,
+    load_survey_config,
+    preset_names,
+)
+from crackmap.pipeline.idle import GROUND_KEYS, POSITION_KEYS, idle_keys
 
 
 def load(tmp_path, text):
@@ -104,3 +113,35 @@ def test_a_survey_file_may_lie_elsewhere_and_unknown_ones_are_named(tmp_path):
     assert load_survey_config(tmp_path / "nowhere", str(path)).ground.gsd_mm == 2.0
     with pytest.raises(InputError, match=r"'dnitt': no such file, and no such preset \(did you mean 'dnit'\?\)"):
         load_survey_config(tmp_path, "dnitt")
+
+
+def test_keys_without_effect_are_named(tmp_path):
+    text = """
+[position]
+source = "chainage"
+antenna_m = [0.0, 1.0]
+[frames]
+pattern = '(?P<chainage_m>[0-9]+)'
+[ground]
+method = "gsd"
+gsd_mm = 1.0
+lane_width_m = 3.6
+[route]
+start_m = 5.0
+"""
+    (tmp_path / "survey.toml").write_text(text, encoding="utf-8")
+    assert idle_keys(load_survey_config(tmp_path)) == (
+        '[position] antenna_m has no effect with source = "chainage"',
+        '[ground] lane_width_m has no effect with method = "gsd"',
+        "[route] start_m has no effect without file",
+    )
+
+
+def test_every_key_is_read_by_some_source_or_method():
+    assert frozenset().union(*POSITION_KEYS.values()) == set(PositionConfig.model_fields) - {"source"}
+    assert frozenset().union(*GROUND_KEYS.values()) == set(GroundConfig.model_fields) - {"method"}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_hold_no_key_without_effect(tmp_path, name):
+    assert idle_keys(load_survey_config(tmp_path, name)) == ()
