@@ -23,6 +23,7 @@ from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.records import Placement
 from crackmap.pipeline.run import RunSettings, RunSummary, run_survey
 from crackmap.pipeline.survey import read_survey
+from crackmap.pipeline.synthetic import SyntheticSettings, write_survey
 from crackmap.stages.segment.segmenter import Segmenter
 
 SIZE = (480, 360)
@@ -149,7 +150,10 @@ def test_cracks_masks_and_strips_lie_where_the_cracks_were_drawn(tmp_path: Path,
     expected = truth.intersection(seen).length
     assert cracks.length_m.sum() == pytest.approx(expected, rel=0.03, abs=0.05)
     for folder in ("masks", "strips"):
-        assert share_shown(out / folder, vertices, truth, pixel_m) > 0.97
+        share, farthest = shown(out / folder, vertices, truth)
+        assert share > 0.97
+        # Bilinear pictures spread an edge by a pixel of the photograph.
+        assert farthest < WIDTH_M / 2 + pixel_m
 
 
 def applied(affine: Affine, xy: np.ndarray) -> np.ndarray:
@@ -157,9 +161,10 @@ def applied(affine: Affine, xy: np.ndarray) -> np.ndarray:
     return np.array([a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f])
 
 
-def share_shown(folder: Path, vertices: np.ndarray, truth: shapely.Geometry, pixel_m: float) -> float:
-    """Share of the vertices of cracks at which some raster shows crack within one of its pixels; and none elsewhere."""
-    shown = np.zeros(len(vertices), bool)
+def shown(folder: Path, vertices: np.ndarray, truth: shapely.Geometry) -> tuple[float, float]:
+    """Share of the vertices of cracks at which some raster shows crack within one of its pixels; and how far from the
+    true lines a raster shows crack at most, metres."""
+    found, farthest = np.zeros(len(vertices), bool), 0.0
     for path in sorted(folder.glob("*.tif")):
         with rasterio.open(path) as dataset:
             band, valid, transform = dataset.read(1), dataset.dataset_mask() > 0, dataset.transform
@@ -167,12 +172,11 @@ def share_shown(folder: Path, vertices: np.ndarray, truth: shapely.Geometry, pix
         column, row = applied(~transform, vertices).astype(int)
         inside = (column >= 0) & (row >= 0) & (column < band.shape[1]) & (row < band.shape[0])
         near = cv2.dilate(likely.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        shown[inside] |= near[row[inside], column[inside]]
+        found[inside] |= near[row[inside], column[inside]]
         rows, columns = np.nonzero(likely)
         places = applied(transform, np.column_stack([columns + 0.5, rows + 0.5])).T
-        # Bilinear pictures spread an edge by a pixel of the photograph.
-        assert (shapely.distance(shapely.points(places), truth) < WIDTH_M / 2 + pixel_m).all()
-    return float(shown.mean())
+        farthest = max(farthest, shapely.distance(shapely.points(places), truth).max(initial=0.0))
+    return float(found.mean()), farthest
 
 
 def test_two_cameras_side_by_side_share_the_road_and_count_each_crack_once(tmp_path: Path) -> None:
@@ -261,3 +265,28 @@ def test_frames_in_a_gap_of_the_track_are_measured_but_lie_on_no_map(tmp_path: P
     # The road they showed is missing in the section, not covered.
     (section,) = summary.result.sections
     assert section.missing_m > 0.5
+
+
+@pytest.mark.parametrize("kind", ["downward", "forward"])
+def test_cracks_masks_and_strips_of_a_synthetic_survey_lie_on_its_truth(tmp_path: Path, kind: str) -> None:
+    drawn = SyntheticSettings(
+        frames=6, camera=kind, size_wh_px=(640, 480), cracks_per_10m=15, kinds=("arc", "fractal"), width_px=(3.0, 8.0),
+        depth=(0.7, 0.8), distractors=False, noise_levels=0.5, seed=5,
+    )  # fmt: skip
+    truth = write_survey(tmp_path / "survey", drawn)
+    settings = RunSettings(StageSettings(segment_everything=True))
+    stages = Stages(None, Segmenter(DarkIsCrack(), torch.device("cpu")), settings.stages, {})
+    summary = run_survey(read_survey(tmp_path / "survey"), tmp_path / "out", stages, settings)
+    cracks = gpd.read_file(tmp_path / "out" / "crackmap.gpkg", layer="cracks")
+    assert len(cracks) >= 4
+    lines = shapely.MultiLineString([truth.to_map_xy(crack.road_xy_m) for crack in truth.cracks])
+    assert cracks.crs.to_epsg() == truth.epsg
+    pixel_m = cracks[["gsd_row_mm", "gsd_col_mm"]].max(axis=1).max() / 1e3
+    vertices = np.concatenate([np.array(line.coords) for line in cracks.geometry])
+    off = shapely.distance(shapely.points(vertices), lines)
+    # The line of a crack is where its outline's middle is seen: at corners of a fractal it cuts by part of a pixel.
+    assert np.quantile(off, 0.9) < pixel_m
+    assert summary.result.cracks
+    for folder in ("masks", "strips"):
+        # What is dark elsewhere, such as stones, is no crack and says nothing.
+        assert shown(tmp_path / "out" / folder, vertices, lines)[0] > 0.97
