@@ -196,6 +196,13 @@ class GroundConfig(_Table):
         examples=[1.0],
     )
 
+    @field_validator("mask_replace")
+    @classmethod
+    def _check_endings(cls, value: tuple[str, str] | None) -> tuple[str, str] | None:
+        if value is not None and (not value[0] or any(set(ending) & set("/\\\0") for ending in value)):
+            raise ValueError("expected two ends of file names, without a folder")
+        return value
+
     @model_validator(mode="after")
     def _check_method(self) -> Self:
         needs = {

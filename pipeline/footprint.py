@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.calibration.errors import CalibrationError
-from crackmap.calibration.plane import GroundPlane
+from crackmap.calibration.lens import Lens
+from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.pipeline.records import Frame
 from crackmap.stages.records import FloatArray
 
@@ -55,7 +58,7 @@ def seen_polygon_m(ground: GroundPlane, owns_y_m: Interval = (-np.inf, np.inf)) 
     points on the horizon never get a coordinate.
     """
     h = ground.ground_from_pixel
-    polygon = _image_outline(ground)
+    polygon = _image_outline(ground.size_wh_px, ground.lens)
     depth = polygon @ h[2, :2] + h[2, 2]
     planes = [h[2] - [0.0, 0.0, HORIZON_MARGIN * float(depth.max(initial=0.0))]]
     trusted = trusted_y_m(ground)
@@ -80,7 +83,14 @@ def trusted_y_m(ground: GroundPlane) -> Interval:
 
     Found by looking at every row and every column in their middle and at both ends; (inf, -inf) if no pixel is trusted.
     """
-    width, height = ground.size_wh_px
+    return _trusted_y_m(ground.ground_from_pixel.tobytes(), ground.size_wh_px, ground.limits, ground.lens)
+
+
+# One plane serves thousands of frames.
+@lru_cache(maxsize=256)
+def _trusted_y_m(homography: bytes, size_wh_px: tuple[int, int], limits: GroundLimits, lens: Lens | None) -> Interval:
+    ground = GroundPlane(np.frombuffer(homography).reshape(3, 3), size_wh_px, limits, lens=lens)
+    width, height = size_wh_px
     farthest = ground.limits.farthest_m or np.inf
     if ground.is_affine:
         fine = bool((ground.gsd_mm([[width / 2, height / 2]]) <= ground.limits.coarsest_gsd_mm).all())
@@ -195,15 +205,16 @@ def _middle_of_view(plane: GroundPlane) -> FloatArray:
     return np.asarray(np.nanmedian(seen, axis=0), np.float64)
 
 
-def _image_outline(ground: GroundPlane) -> FloatArray:
+@lru_cache(maxsize=256)
+def _image_outline(size_wh_px: tuple[int, int], lens: Lens | None) -> FloatArray:
     """(N, 2) corners of the image; where there is a lens, its whole outline in the picture of the ideal camera."""
-    width, height = ground.size_wh_px
+    width, height = size_wh_px
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
-    if ground.lens is None:
+    if lens is None:
         return corners
     share = np.linspace(0.0, 1.0, EDGE_POINTS)[:-1, None]
     outline = np.concatenate([a + share * (b - a) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)])
-    ideal = ground.lens.undistorted_xy(outline)
+    ideal = lens.undistorted_xy(outline)
     return np.asarray(ideal[np.isfinite(ideal).all(axis=1)], np.float64)
 
 
@@ -217,10 +228,12 @@ def _clip(polygon: FloatArray, plane: FloatArray) -> FloatArray:
     if not len(polygon):
         return polygon
     signed = polygon @ plane[:2] + plane[2]
-    kept: list[FloatArray] = []
-    for here, there, s, t in zip(polygon, np.roll(polygon, -1, axis=0), signed, np.roll(signed, -1), strict=True):
-        if s >= 0:
-            kept.append(here)
-        if s * t < 0:
-            kept.append(here + (there - here) * (s / (s - t)))
-    return np.array(kept) if kept else np.empty((0, 2))
+    ahead = np.roll(signed, -1)
+    crossed = signed * ahead < 0
+    if not crossed.any():
+        return np.asarray(polygon[signed >= 0], np.float64)
+    share = np.where(crossed, signed / np.where(crossed, signed - ahead, 1.0), 0.0)
+    crossing = polygon + (np.roll(polygon, -1, axis=0) - polygon) * share[:, None]
+    # Each vertex, then the crossing behind it.
+    both = np.stack([polygon, crossing], axis=1).reshape(-1, 2)
+    return np.asarray(both[np.stack([signed >= 0, crossed], axis=1).ravel()], np.float64)

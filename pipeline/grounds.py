@@ -137,9 +137,10 @@ def _find(
     if not result.planes:
         raise failures[0]
     # One file, one plane: recordings share it.
-    same: dict[bytes, GroundPlane] = {}
+    same: dict[tuple[bytes, tuple[int, int]], GroundPlane] = {}
     result.planes = {
-        key: same.setdefault(plane.ground_from_pixel.tobytes(), plane) for key, plane in result.planes.items()
+        key: same.setdefault((plane.ground_from_pixel.tobytes(), plane.size_wh_px), plane)
+        for key, plane in result.planes.items()
     }
     return result
 
@@ -221,20 +222,39 @@ def _limits_over(stored: GroundLimits, limits: LimitsConfig) -> GroundLimits:
 
 
 def share_road(entries: Sequence[Entry], grounds: Grounds) -> Grounds:
-    """The grounds with lateral limits such that no two cameras of a vehicle answer for the same road.
+    """The grounds with lateral limits such that no two cameras of a drive answer for the same road.
 
-    Where the ranges of two neighbours overlap, the middle of the overlap divides them.
+    Where the ranges of two neighbours overlap, the middle of the overlap divides them; the other sides stay open.
 
     Raises:
         CalibrationError: one camera sees (nearly) all the road of another: every crack there would count twice.
     """
-    planes: dict[str, GroundPlane] = {}
-    for entry in entries:
-        if entry.key in grounds.planes and entry.camera not in planes:
-            planes[entry.camera] = grounds.planes[entry.key]
-    ranges = {camera: _lateral_m(plane) for camera, plane in planes.items()}
+    notes: dict[str, None] = {}
+    made: dict[tuple[int, tuple[float, float]], GroundPlane] = {}
+    for recording in dict.fromkeys(entry.recording for entry in entries):
+        members = [entry for entry in entries if entry.recording == recording and entry.key in grounds.planes]
+        planes: dict[str, GroundPlane] = {}
+        for entry in members:
+            planes.setdefault(entry.camera, grounds.planes[entry.key])
+        limits = _divided(planes, notes)
+        for entry in members:
+            plane = grounds.planes[entry.key]
+            if entry.camera in limits:
+                lateral = limits[entry.camera]
+                grounds.planes[entry.key] = made.setdefault(
+                    (id(plane), lateral), replace(plane, limits=replace(plane.limits, lateral_m=lateral))
+                )
+    grounds.notes += list(notes)
+    return grounds
+
+
+def _divided(planes: Mapping[str, GroundPlane], notes: dict[str, None]) -> dict[str, tuple[float, float]]:
+    """Camera -> lateral limits, of those that have a neighbour whose view overlaps theirs."""
+    if len(planes) < 2:
+        return {}
+    ranges = {camera: _lateral_m(plane, near=True) for camera, plane in planes.items()}
     ordered = sorted(ranges, key=lambda camera: (sum(ranges[camera]), camera))
-    limits = {camera: list(ranges[camera]) for camera in ordered}
+    limits: dict[str, list[float]] = {}
     for left, right in pairwise(ordered):
         overlap = ranges[left][1] - ranges[right][0]
         narrower = min(high - low for low, high in (ranges[left], ranges[right]))
@@ -244,29 +264,22 @@ def share_road(entries: Sequence[Entry], grounds: Grounds) -> Grounds:
                 "every crack there would count twice; leave one out with [frames] exclude, or set lateral_m of "
                 f"[cameras.{left}.limits] and [cameras.{right}.limits]"
             )
+        if overlap > 0 or planes[left].limits.lateral_m is None or planes[right].limits.lateral_m is None:
+            # Views that do not touch near the vehicle may cross farther ahead.
+            middle = (ranges[left][1] + ranges[right][0]) / 2
+            limits.setdefault(left, list(_lateral_m(planes[left])))[1] = middle
+            limits.setdefault(right, list(_lateral_m(planes[right])))[0] = middle
         if overlap > 0:
-            limits[left][1] = limits[right][0] = (ranges[left][1] + ranges[right][0]) / 2
-            grounds.notes.append(
-                f"cameras {left} and {right} overlap by {overlap:.2f} m: divided at {limits[left][1]:+.2f} m"
-            )
-    made: dict[tuple[int, str], GroundPlane] = {}
-    for entry in entries:
-        plane = grounds.planes.get(entry.key)
-        if plane is not None:
-            low, high = limits[entry.camera]
-            new = made.setdefault(
-                (id(plane), entry.camera), replace(plane, limits=replace(plane.limits, lateral_m=(low, high)))
-            )
-            grounds.planes[entry.key] = new
-    return grounds
+            notes[f"cameras {left} and {right} overlap by {overlap:.2f} m: divided at {middle:+.2f} m"] = None
+    return {camera: (low, high) for camera, (low, high) in limits.items()}
 
 
-def _lateral_m(plane: GroundPlane) -> tuple[float, float]:
-    """Lateral range that a plane answers for: its limits, else what its nearest trusted road shows."""
+def _lateral_m(plane: GroundPlane, *, near: bool = False) -> tuple[float, float]:
+    """Lateral range that a plane answers for: its limits, else what it shows; `near`: of its nearest trusted road."""
     if plane.limits.lateral_m is not None:
         return plane.limits.lateral_m
-    near, far = visible_y_m(plane)
-    low, high = sorted((near, near + 0.1 * (far - near)))
+    first, last = visible_y_m(plane)
+    low, high = sorted((first, first + (0.1 if near else 1.0) * (last - first)))
     seen = seen_polygon_m(plane, (low, high))
     return float(seen[:, 0].min()), float(seen[:, 0].max())
 
@@ -282,9 +295,14 @@ def inside(folder: Path, name: str) -> Path:
         InputError: the name leads out of the folder, or there is no such file.
     """
     path = folder / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        within = not Path(name).is_absolute() and path.resolve().is_relative_to(folder.resolve())
+        there = within and path.is_file()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name!r}: no name of a file ({error}); correct survey.toml") from error
+    if not within:
         raise InputError(f"{name}: survey.toml may name files in the survey folder only; copy it there")
-    if not path.is_file():
+    if not there:
         raise InputError(f"{name}: no such file in the survey folder {folder.name}")
     return path
 

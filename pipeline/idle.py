@@ -15,7 +15,7 @@ POSITION_KEYS: Mapping[str, frozenset[str]] = {
     "counter": frozenset({"chainage_scale", "crs", "step_m"}),
     "track": _TRACK | {"time_scale"},
     "distance": _TRACK | {"distance_scale", "distance_offset_m"},
-    "exif": _TRACK - {"track", "columns"},
+    "exif": _TRACK - {"track", "columns", "odometer", "max_bridge_s", "time_offset_s"},
 }
 """What each source of position reads, beside `source`."""
 
@@ -38,12 +38,22 @@ def idle_keys(config: SurveyConfig) -> tuple[str, ...]:
     grounds = {"ground": config.ground} | {f"cameras.{name}.ground": c.ground for name, c in _cameras(config)}
     for name, ground in grounds.items():
         notes += _idle(name, ground, "method", GROUND_KEYS[ground.method])
-    if config.route.file is None:
-        set_keys = config.route.model_fields_set - {"direction"}
-        notes += [f"[route] {key} has no effect without file" for key in sorted(set_keys)]
-    elif config.position.source == "none":
-        notes.append('[route] file has no effect with [position] source = "none"')
-    return tuple(notes)
+    return (*notes, *_idle_route(config))
+
+
+def _idle_route(config: SurveyConfig) -> list[str]:
+    source, route = config.position.source, config.route
+    by_chainage = source in ("chainage", "counter")
+    if route.file is None:
+        idle = route.model_fields_set - ({"direction"} if by_chainage else set())
+        notes = [f"[route] {key} has no effect without file" for key in sorted(idle)]
+        if by_chainage and "crs" in config.position.model_fields_set:
+            notes.append(f'[position] crs has no effect with source = "{source}" and no [route] file')
+        return notes
+    if source == "none":
+        return ['[route] file has no effect with [position] source = "none"']
+    key = "max_offset_m" if by_chainage else "offset_m"
+    return [f'[route] {key} has no effect with source = "{source}"'] if key in route.model_fields_set else []
 
 
 def _cameras(config: SurveyConfig) -> list[tuple[str, CameraConfig]]:

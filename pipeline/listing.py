@@ -98,7 +98,7 @@ def list_entries(
     for key in keys:
         try:
             entry = entry_from_name(root, key, frames, position, name)
-            named[key] = replace(entry, camera=_camera_of(entry, cameras)) if cameras else entry
+            named[key] = _of_camera(entry, frames, cameras, name) if cameras else entry
         except InputError as error:
             failed[key] = str(error)
     if position.source == "counter" and position.step_m is not None:
@@ -147,6 +147,20 @@ def _refuse_folder(error: OSError) -> None:
 def _matches(key: str, globs: tuple[str, ...]) -> bool:
     path, name = key.lower(), key.lower().rpartition("/")[2]
     return any(fnmatchcase(path if "/" in glob else name, glob.lower()) for glob in globs)
+
+
+def _of_camera(entry: Entry, frames: FramesConfig, cameras: Mapping[str, CameraConfig], name: str) -> Entry:
+    """The entry with its camera. Folders that only tell cameras apart do not tell recordings apart."""
+    camera = _camera_of(entry, cameras)
+    if "recording" in frames.groups:
+        return replace(entry, camera=camera)
+    folders = entry.key.split("/")[:-1]
+    glob = next((glob for glob in cameras[camera].match if _matches(entry.key, (glob,))), "")
+    for part in [*glob.split("/")[:-1], camera]:
+        same = [folder for folder in folders if fnmatchcase(folder.lower(), part.lower())]
+        if same and part.strip("*?"):
+            folders.remove(same[0])
+    return replace(entry, camera=camera, recording="/".join(folders) or name)
 
 
 def _camera_of(entry: Entry, cameras: Mapping[str, CameraConfig]) -> str:

@@ -54,28 +54,48 @@ def place_on_route(
     known, skipped = with_chainage(entries)
     signs = directions(known, config.direction)
     first, last = route.extent_m
-    frames: list[Frame] = []
+    on: list[tuple[Entry, float]] = []
     for entry, chainage in known:
-        if not first - 1e-6 <= chainage <= last + 1e-6:
+        if first - 1e-6 <= chainage <= last + 1e-6:
+            on.append((entry, chainage))
+        else:
             skipped.append((entry.key, f"chainage {chainage:.1f} m is not on the route ({first:.1f} to {last:.1f} m)"))
-            continue
-        sign = signs[entry.recording]
+    drives = {name: _drive_along(on, name, sign, config, route) for name, sign in signs.items()}
+    frames: list[Frame] = []
+    for entry, chainage in on:
+        sign, drive = signs[entry.recording], drives[entry.recording]
         xy, azimuth = route.frame_at([chainage], [config.offset_m], direction=sign)
         place = Placement((float(xy[0, 0]), float(xy[0, 1])), float(azimuth[0]))
-        frames.append(frame_of(entry, place, planes.get(entry.key), drive_m=sign * chainage))
+        drive_m = float(np.interp(sign * chainage, sign * drive.chainage_m, drive.drive_m))
+        frames.append(frame_of(entry, place, planes.get(entry.key), drive_m=drive_m))
     if not frames:
         raise InputError(
             f"{route.name}: no frame lies on the route; the first, {skipped[0][0]}: {skipped[0][1]}; check [route] "
             "start_m and calibration_points, and [position] chainage_scale"
         )
     placed, blind = with_strips(in_order(frames))
-    routing = Routing({name: straight_drive(sign) for name, sign in signs.items()}, route)
+    routing = Routing(drives, route)
     notes = (
         f"placed on the line of {route.name} by chainage: across the road as exact as the vehicle kept to "
         f"{config.offset_m:+.2f} m from it",
         *(f"{name}: driven against increasing chainage" for name, sign in signs.items() if sign < 0),
     )
     return Layout(OutputFrame(CoordinateKind.MAP, route.crs_wkt), placed, (*skipped, *blind), notes, routing=routing)
+
+
+def _drive_along(
+    known: Sequence[tuple[Entry, float]], recording: str, sign: int, config: RouteConfig, route: Route
+) -> Drive:
+    """The drive of a recording along the line, in metres on the ground between its frames.
+
+    Metres of chainage differ: kilometre posts stretch them, and bends driven at an offset shorten them.
+    """
+    chainage = sign * np.unique([sign * chainage for entry, chainage in known if entry.recording == recording])
+    if not len(chainage):
+        return straight_drive(sign)
+    places = route.point_at(chainage, config.offset_m)
+    steps = np.hypot(*np.diff(places, axis=0).T) if len(places) > 1 else np.empty(0)
+    return Drive(np.concatenate([[0.0], np.cumsum(steps)]), chainage, sign)
 
 
 def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:

@@ -23,7 +23,10 @@ from crackmap.pipeline.grounds import inside
 from crackmap.pipeline.images import read_fix
 from crackmap.pipeline.listing import Entry
 from crackmap.pipeline.placing import Layout, frame_of, in_order, with_strips
-from crackmap.pipeline.records import CoordinateKind, OutputFrame, Placement
+from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
+
+JUMP_M = 50.0
+"""A place farther from the one before than was travelled by more than this is another road."""
 
 
 def place_on_track(
@@ -63,9 +66,34 @@ def place_on_track(
         place, travelled = Placement((x, y), float(poses.azimuth_deg[index])), float(poses.travelled_m[index])
         frame = frame_of(entry, place, planes.get(entry.key), drive_m=travelled)
         frames.append(replace(frame, u_xy_m=float(poses.u_xy_m[index]) if stated else None))
-    placed, blind = with_strips(in_order(frames))
+    placed, blind = with_strips(in_order(cut_at_jumps(frames, notes)))
     output = OutputFrame(CoordinateKind.MAP, trajectory.crs_wkt)
     return Layout(output, placed, tuple(blind), tuple(notes), tuple(unplaced))
+
+
+def cut_at_jumps(frames: Sequence[Frame], notes: list[str]) -> list[Frame]:
+    """The frames, those behind each jump of the place in a recording of their own: «R», «R#2», ...
+
+    Over a cut of the track the vehicle has travelled nothing and is elsewhere: what lies before and behind it shares no
+    strip, no section and no seam.
+    """
+    result: list[Frame] = []
+    for recording in dict.fromkeys(frame.recording for frame in frames):
+        members = sorted(
+            (frame for frame in frames if frame.recording == recording),
+            key=lambda frame: (frame.chainage_m or 0.0, frame.time_s or 0.0),
+        )
+        places = np.array([frame.placement.origin_xy for frame in members])
+        driven = np.array([frame.chainage_m for frame in members], np.float64)
+        apart = np.hypot(*np.diff(places, axis=0).T) if len(members) > 1 else np.empty(0)
+        part = np.concatenate([[0], np.cumsum(apart - np.diff(driven) > JUMP_M)])
+        for frame, number in zip(members, part.tolist(), strict=True):
+            result.append(replace(frame, recording=f"{recording}#{number + 1}") if number else frame)
+        notes += [
+            f"{recording}: the place jumps at {members[index + 1].key}: what follows is {recording}#{number + 2}"
+            for number, index in enumerate(np.flatnonzero(np.diff(part)).tolist())
+        ]
+    return result
 
 
 def _of_file(position: PositionConfig, folder: Path) -> Track:
@@ -110,7 +138,8 @@ def _of_images(entries: Sequence[Entry]) -> tuple[list[Entry], Track]:
 
 def _clocks(track: Track, position: PositionConfig, folder: Path, notes: list[str]) -> tuple[float, Odometer | None]:
     """What is still to be added to the times of frames, and the odometer on the clock of the track, in its metres."""
-    if position.odometer is None:
+    if position.odometer is None or position.source == "exif":
+        # Positions in the images themselves are on no other clock.
         return 0.0, None
     odometer = read_odometer(inside(folder, position.odometer))
     wanted = position.time_offset_s == "estimate"

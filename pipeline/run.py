@@ -162,7 +162,20 @@ def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
                 f"{out}: the survey is described differently now than when it was run; "
                 "run `crackmap run` with --rerun-changed, or restore survey.toml"
             )
+        _refuse_stale(survey, journal, out)
         yield survey, journal
+
+
+def _refuse_stale(survey: Survey, journal: Journal, out: Path) -> None:
+    """Raises OutputLockedError where frames were measured with another plane, place or strip than they have now."""
+    hashes = _frame_hashes(survey, journal)
+    stale = [row.key for row in journal.rows() if row.key in hashes and hashes[row.key] != row.frame_hash]
+    if stale:
+        raise OutputLockedError(
+            f"{out}: {len(stale)} of {len(hashes)} frames lie elsewhere now than when they were measured, the first "
+            f"{stale[0]}: a file that survey.toml names (track, odometer, calibration, route, lane masks) has changed, "
+            "or images were added; run the same `crackmap run` again, which does those frames anew"
+        )
 
 
 def _as_gsd(value: float | list[float] | None) -> float | tuple[float, float] | None:
@@ -224,7 +237,8 @@ def _survey_identity(survey: Survey) -> dict[str, Any]:
     return {
         "path": survey.source["path"],
         "gsd_mm": survey.source["gsd_mm"],
-        "description": survey.config.model_dump(mode="json"),
+        # The route only enters when results are put together; where it places frames, their hash tells.
+        "description": survey.config.model_dump(mode="json", exclude={"route"}),
     }
 
 

@@ -102,25 +102,26 @@ def make_sections(
         elif outcome.frame.ground is not None:
             alone[outcome.frame.recording].append(outcome)
     directed = output is None or output.kind is not CoordinateKind.MAP
-    tallies = _tally_by_chainage(cracks, length_m)
+    strips = {
+        recording: _strips_of_cameras(members, width_m)
+        for recording, members in by_road.items()
+        if any(outcome.frame.ground is not None for outcome in members)
+    }
+    tallies = _tally_by_chainage(cracks, {name: _extent(members) for name, members in strips.items()}, length_m)
     own = _tally_by_frame(cracks)
     sections: list[Section] = []
     for recording in sorted({*by_road, *alone}):
-        if any(outcome.frame.ground is not None for outcome in by_road[recording]):
-            sections += _road_sections(recording, by_road[recording], tallies, length_m, width_m)
+        if recording in strips:
+            sections += _road_sections(recording, strips[recording], tallies, length_m)
         sections += [_frame_section(o, own.get(o.frame.key, _Tally()), directed=directed) for o in alone[recording]]
     return tuple(sections)
 
 
 def _road_sections(
-    recording: str,
-    outcomes: Sequence[FrameOutcome],
-    tallies: dict[tuple[str, int], _Tally],
-    length_m: float,
-    width_m: float | None,
+    recording: str, strips: Sequence[_Strip], tallies: dict[tuple[str, int], _Tally], length_m: float
 ) -> list[Section]:
-    strips = _strips_of_cameras(outcomes, width_m)
-    extent = min(strip.chainage[0] for strip in strips), max(strip.chainage[1] for strip in strips)
+    extent = _extent(strips)
+    outcomes = [strip.outcome for strip in strips]
     touched: dict[int, list[_Strip]] = defaultdict(list)
     for strip in strips:
         for index in _section_numbers(strip.chainage, length_m):
@@ -134,11 +135,16 @@ def _road_sections(
         sections.append(_section(
             f"{recording}:{bounds[0]:.12g}-{bounds[1]:.12g}", recording, bounds, _outline(inside, bounds),
             covered, max(0.0, _overlap(extent, bounds) - covered),
-            sum(strip.width_m * length for strip, length in measured), tallies.get((recording, first), _Tally()),
+            sum(strip.width_m * length / abs(strip.outcome.frame.chainage_scale) for strip, length in measured),
+            tallies.get((recording, first), _Tally()),
         ))  # fmt: skip
     lanes = {outcome.frame.lane for outcome in outcomes}
     lane = next(iter(lanes)) if len(lanes) == 1 else ""
     return [replace(section, direction=_direction(outcomes), lane=lane) for section in sections]
+
+
+def _extent(strips: Sequence[_Strip]) -> Interval:
+    return min(strip.chainage[0] for strip in strips), max(strip.chainage[1] for strip in strips)
 
 
 def _direction(outcomes: Sequence[FrameOutcome]) -> str:
@@ -222,16 +228,21 @@ def _overlap(a: Interval, b: Interval) -> float:
     return max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
 
 
-def _tally_by_chainage(cracks: Sequence[RoadCrack], length_m: float) -> dict[tuple[str, int], _Tally]:
+def _tally_by_chainage(
+    cracks: Sequence[RoadCrack], extents: Mapping[str, Interval], length_m: float
+) -> dict[tuple[str, int], _Tally]:
     tallies: dict[tuple[str, int], _Tally] = defaultdict(_Tally)
     for crack in cracks:
         if crack.chainage_at_m is None or crack.width_mm is None or crack.length_m is None:
             continue
-        first = math.floor(float(crack.chainage_at_m.min()) / length_m)
-        last = math.floor(float(crack.chainage_at_m.max()) / length_m)
+        # On a route the edge of a strip has no single chainage: what reaches over the ends belongs to the end rows.
+        low, high = extents.get(crack.recording, (-math.inf, math.inf))
+        chainage = np.clip(crack.chainage_at_m, low, max(low, high - TOUCH_M))
+        first = math.floor(float(chainage.min()) / length_m)
+        last = math.floor(float(chainage.max()) / length_m)
         levels = [index * length_m for index in range(first + 1, last + 1)]
-        places = places_with_crossings(crack.chainage_at_m, levels)
-        middle = (read_at(places[:-1], crack.chainage_at_m) + read_at(places[1:], crack.chainage_at_m)) / 2
+        places = places_with_crossings(chainage, levels)
+        middle = (read_at(places[:-1], chainage) + read_at(places[1:], chainage)) / 2
         number = np.floor(middle / length_m).astype(np.int64)
         widths = read_at(places, crack.width_mm)
         lengths = _scaled_lengths(read_at(places, crack.line_xy), crack.length_m)
@@ -241,7 +252,7 @@ def _tally_by_chainage(cracks: Sequence[RoadCrack], length_m: float) -> dict[tup
                 tallies[crack.recording, int(index)].joint_m += float(lengths[of_section].sum())
                 continue
             tallies[crack.recording, int(index)].add(*_quantities(lengths, widths, of_section), _class_of(crack))
-        centre = (float(crack.chainage_at_m.min()) + float(crack.chainage_at_m.max())) / 2
+        centre = (float(chainage.min()) + float(chainage.max())) / 2
         tallies[crack.recording, math.floor(centre / length_m)].count += not crack.joint
     return tallies
 

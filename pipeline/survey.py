@@ -18,7 +18,7 @@ from crackmap.pipeline.images import ImageHeader
 from crackmap.pipeline.listing import Entry, Skipped, list_entries, natural_key
 from crackmap.pipeline.on_route import place_on_route, routed, survey_route
 from crackmap.pipeline.on_track import place_on_track
-from crackmap.pipeline.placing import Layout, place_on_road, place_on_sheet, place_rasters
+from crackmap.pipeline.placing import Layout, frame_of, place_on_road, place_on_sheet, place_rasters
 from crackmap.pipeline.records import Frame, OutputFrame, Placement
 
 BY_CHAINAGE = ("chainage", "counter")
@@ -104,6 +104,11 @@ def read_survey(
     single = source.is_file()
     root = source.parent if single else source
     config = load_survey_config(root, survey)
+    if gsd_mm is not None and config.cameras:
+        raise InputError(
+            "--gsd: the survey has several cameras, which would all lie on the same road; give each its own in "
+            '[cameras.NAME.ground], method = "gsd" or, with its place on the vehicle, "mount"'
+        )
     listing = list_entries(source, config.frames, config.position, config.cameras)
     entries, skipped = listing.entries, listing.skipped
     if config.position.source not in BY_CHAINAGE:
@@ -122,7 +127,8 @@ def read_survey(
         lost = {key for key, _ in found.skipped}
         skipped = [*skipped, *found.skipped]
         notes += found.notes
-        layout = _place([entry for entry in entries if entry.key not in lost], found.planes, config, root)
+        kept = [entry for entry in entries if entry.key not in lost]
+        layout = _place(kept, found.planes, config, root)
     notes += [f"{entry.key}: {entry.header.note}" for entry in entries if entry.header.note]
     return Survey(
         root=root,
@@ -146,22 +152,39 @@ def read_survey(
 def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
     """Frames where the configured position puts them; on a sheet without one, or without a scale to place them by."""
     positioned = config.position.source != "none"
-    if planes and config.position.source in BY_CHAINAGE:
-        if config.route.file is None:
-            return place_on_road(entries, planes, direction=config.route.direction)
-        route = survey_route(config.route, root, config.position.crs)
-        return place_on_route(entries, planes, config.route, route)
     if planes and positioned:
-        placed = place_on_track(entries, planes, config.position, root)
-        if config.route.file is None:
-            return placed
-        return routed(placed, config.route, survey_route(config.route, root, placed.output.crs_wkt))
+        seeing = [entry for entry in entries if entry.key in planes]
+        return _with_blind(_place_seeing(seeing, planes, config, root), [e for e in entries if e.key not in planes])
     layout = place_on_sheet(entries, planes)
     why = "no ground scale" if positioned else "no position known"
     notes = [f"{why}: images are laid out on a sheet, one above the other"]
     if not planes:
         notes.append("no ground scale: lengths are in pixels; give --gsd MM_PER_PX, or [ground] in survey.toml")
     return replace(layout, notes=(*layout.notes, *notes))
+
+
+def _place_seeing(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
+    """Frames, each with a ground plane, where the configured position puts them."""
+    if config.position.source in BY_CHAINAGE:
+        if config.route.file is None:
+            return place_on_road(entries, planes, direction=config.route.direction)
+        route = survey_route(config.route, root, config.position.crs)
+        return place_on_route(entries, planes, config.route, route)
+    placed = place_on_track(entries, planes, config.position, root)
+    if config.route.file is None:
+        return placed
+    return routed(placed, config.route, survey_route(config.route, root, placed.output.crs_wkt))
+
+
+def _with_blind(layout: Layout, blind: list[Entry]) -> Layout:
+    """The layout and the frames of cameras without a ground plane, which are measured in pixels and lie on no map."""
+    unplaced = [(frame_of(entry, Placement((0.0, 0.0)), None), "no ground scale for its camera") for entry in blind]
+    notes = [
+        f"camera {camera}: no ground scale, its images are measured in pixels and lie on no map; give it a "
+        f"[cameras.{camera}.ground]"
+        for camera in dict.fromkeys(entry.camera for entry in blind)
+    ]
+    return replace(layout, unplaced=(*layout.unplaced, *unplaced), notes=(*layout.notes, *notes))
 
 
 def _preset_hint(entries: list[Entry]) -> str:

@@ -19,8 +19,8 @@ from crackmap.pipeline.products.rows import CRACK_FIELDS, values
 from crackmap.pipeline.records import OutputFrame, RoadCrack
 from crackmap.stages.records import FloatArray
 
-DECIMALS = 7
-"""The seventh decimal of a degree is a centimetre."""
+DECIMALS = 9
+"""The ninth decimal of a degree is a tenth of a millimetre; rounded to centimetres, short segments get longer."""
 
 
 def write_geojson(path: Path, cracks: Sequence[RoadCrack], output: OutputFrame) -> None:

@@ -15,13 +15,17 @@ import torch
 from pyproj import Transformer
 from rasterio.transform import Affine
 
+from crackmap.calibration.errors import OutputLockedError
 from crackmap.calibration.lens import Lens
 from crackmap.calibration.mount import Mount, plane_from_mount
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.calibration.store import Calibration, write_calibration
+from crackmap.pipeline.along import along_route
+from crackmap.pipeline.footprint import area, footprint, visible_polygon_m
 from crackmap.pipeline.frame import Stages, StageSettings
-from crackmap.pipeline.records import Placement
-from crackmap.pipeline.run import RunSettings, RunSummary, run_survey
+from crackmap.pipeline.records import FrameOutcome, Placement
+from crackmap.pipeline.run import RunSettings, RunSummary, rebuild, run_survey
+from crackmap.pipeline.sections import make_sections
 from crackmap.pipeline.survey import read_survey
 from crackmap.pipeline.synthetic import SyntheticSettings, write_survey
 from crackmap.stages.segment.segmenter import Segmenter
@@ -97,9 +101,8 @@ class Vehicle:
                 f'[cameras.{name}]\nmatch = ["images{name}/*"]\n[cameras.{name}.ground]\n{ground}' if name
                 else f"[ground]\n{ground}"
             )  # fmt: skip
-        recording = "(?P<recording>drive)?" if len(self.cameras) == 1 else ""
         (folder / "survey.toml").write_text(
-            f"[frames]\npattern = '{recording}.*_t(?P<time_s>[0-9.]+)\\.png$'\n"
+            f"[frames]\npattern = '_t(?P<time_s>[0-9.]+)\\.png$'\n"
             f'[position]\nsource = "track"\ntrack = "gnss.csv"\n{extra}\n' + "\n".join(tables),
             encoding="utf-8",
         )
@@ -192,7 +195,84 @@ def test_two_cameras_side_by_side_share_the_road_and_count_each_crack_once(tmp_p
     cracks = gpd.read_file(out / "crackmap.gpkg", layer="cracks")
     assert cracks.length_m.sum() == pytest.approx(truth.length, rel=0.03)
     frames = gpd.read_file(out / "crackmap.gpkg", layer="frames")
-    assert set(frames.camera) == {"left", "right"}
+    assert (set(frames.camera), set(frames.recording)) == ({"left", "right"}, {"survey"})
+    # Side by side they cover the road once, and all of it.
+    sections = summary.result.sections
+    assert sum(section.missing_m for section in sections) == pytest.approx(0.0, abs=1e-6)
+    assert sum(section.covered_m for section in sections) == pytest.approx(FRAMES * STEP_M, rel=0.01)
+    assert sum(section.area_m2 for section in sections) == pytest.approx(seen.area, rel=0.01)
+
+
+def test_a_camera_without_a_ground_plane_is_measured_and_lies_on_no_map(tmp_path: Path) -> None:
+    folder = Vehicle({"front": camera(), "rear": camera(yaw=180.0)}).drive(tmp_path / "survey", drawn=False)
+    text = (folder / "survey.toml").read_text()
+    head, _, _ = text.partition("[cameras.rear.ground]")
+    (folder / "survey.toml").write_text(head)
+    survey = read_survey(folder)
+    assert {frame.camera for frame in survey.frames} == {"front"}
+    assert {frame.camera for frame, _ in survey.unplaced} == {"rear"}
+    assert any("camera rear: no ground scale" in note for note in survey.notes)
+
+
+def test_one_camera_by_name_sees_as_much_road_as_one_without(tmp_path: Path) -> None:
+    free = camera(limits=GroundLimits(40.0))
+    outlines = [
+        [shapely.Polygon(footprint(frame)).area for frame in read_survey(vehicle.drive(folder, drawn=False)).frames]
+        for vehicle, folder in ((Vehicle({"": free}), tmp_path / "a"), (Vehicle({"front": free}), tmp_path / "b"))
+    ]
+    assert outlines[0] == pytest.approx(outlines[1])
+
+
+def test_a_pixel_size_for_all_of_several_cameras_is_refused(tmp_path: Path) -> None:
+    folder = Vehicle({"left": camera(), "right": camera()}).drive(tmp_path / "survey", drawn=False)
+    with pytest.raises(ValueError, match="--gsd: the survey has several cameras"):
+        read_survey(folder, gsd_mm=1.0)
+
+
+def test_products_are_not_written_again_from_frames_that_lie_elsewhere_now(tmp_path: Path) -> None:
+    out, _ = Vehicle({"": camera()}).map(tmp_path)
+    before = (out / "cracks.csv").read_bytes()
+    rebuild(out, section_length_m=7.0)
+    track = pd.read_csv(tmp_path / "survey" / "gnss.csv")
+    track.lat_deg += 1e-6
+    track.to_csv(tmp_path / "survey" / "gnss.csv", index=False)
+    with pytest.raises(OutputLockedError, match=r"4 of 4 frames lie elsewhere now .* `crackmap run` again"):
+        rebuild(out, section_length_m=5.0)
+    assert (out / "cracks.csv").read_bytes() == before
+
+
+def test_a_jump_of_the_place_starts_another_recording(tmp_path: Path) -> None:
+    folder = Vehicle({"": camera()}).drive(tmp_path / "survey", drawn=False)
+    track = pd.read_csv(folder / "gnss.csv")
+    track.loc[track.time_s > 0.3, "lat_deg"] += 0.03
+    track.to_csv(folder / "gnss.csv", index=False)
+    survey = read_survey(folder)
+    assert [frame.recording for frame in survey.frames] == ["images", "images", "images#2", "images#2"]
+    assert any("images: the place jumps at images/f_t0.400.png" in note for note in survey.notes)
+
+
+def test_kilometre_posts_stretch_chainage_and_no_road(tmp_path: Path) -> None:
+    write_route(tmp_path / "survey")
+    posts = pd.DataFrame({"chainage_m": [1000.0, 1062.4], "distance_m": [0.0, 60.0]})
+    posts.to_csv(tmp_path / "survey" / "posts.csv", index=False)
+    route = '[route]\nfile = "route.geojson"\ncalibration_points = "posts.csv"\noffset_m = 0.5\n'
+    folder = Vehicle({"": camera()}).drive(tmp_path / "survey", drawn=False)
+    for index, path in enumerate(sorted((folder / "images").iterdir())):
+        # The path runs 0.5 m to the right of the line, which begins 20 m before the first frame.
+        path.rename(path.with_name(f"c{1000.0 + 1.04 * (20.0 + index * STEP_M):.3f}.png"))
+    text = (folder / "survey.toml").read_text().partition("[ground]")[2]
+    frames = "[frames]\npattern = 'c(?P<chainage_m>[0-9.]+)\\.png$'\n[position]\nsource = 'chainage'\n"
+    (folder / "survey.toml").write_text(f"{frames}{route}[ground]{text}")
+    survey = read_survey(folder)
+    outlines = [shapely.Polygon(footprint(frame)) for frame in survey.frames]
+    assert shapely.union_all(outlines).area == pytest.approx(sum(outline.area for outline in outlines), rel=1e-6)
+    place = np.array([frame.placement.origin_xy for frame in survey.frames])
+    assert place == pytest.approx(to_map([(0.0, index * STEP_M) for index in range(FRAMES)]), abs=0.02)
+    outcomes, _ = along_route([FrameOutcome(frame, "no_crack") for frame in survey.frames], (), survey.routing)
+    sections = make_sections(outcomes, (), length_m=5.0)
+    measured = sum(area(visible_polygon_m(frame)) for frame in survey.frames)
+    assert sum(section.area_m2 for section in sections) == pytest.approx(measured, rel=1e-3)
+    assert sum(section.covered_m for section in sections) == pytest.approx(1.04 * FRAMES * STEP_M, rel=0.02)
 
 
 def test_a_second_camera_on_the_same_road_is_refused(tmp_path: Path) -> None:

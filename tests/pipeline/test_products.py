@@ -184,10 +184,10 @@ def test_geojson_of_a_map_is_longitude_latitude(tmp_path):
     content = json.loads((tmp_path / "cracks.geojson").read_text("utf-8"))
     assert "crs" not in content and len(content["features"]) == len(result.cracks)
     numbers = re.findall(r"-?\d+\.\d+", json.dumps([f["geometry"] for f in content["features"]]))
-    assert max(len(number.split(".")[1]) for number in numbers) <= 7
+    assert max(len(number.split(".")[1]) for number in numbers) <= 9
     back = gpd.read_file(tmp_path / "cracks.geojson").to_crs(32722)
     for geometry, crack in zip(back.geometry, result.cracks, strict=True):
-        np.testing.assert_allclose(np.array(geometry.coords), crack.line_xy, atol=0.012)
+        np.testing.assert_allclose(np.array(geometry.coords), crack.line_xy, atol=0.001)
     assert gpd.read_parquet(tmp_path / "cracks.parquet").crs == CRS.from_epsg(32722)
 
 
