@@ -87,10 +87,12 @@ def fit_lane_view(lane_masks: Iterable[NDArray[np.bool_]], *, lens: Lens | None 
         view = _lane_of(mask, lens)
         if view is not None:
             rows.append(view)
-    if size is None or not rows:
+    if size is None:
+        raise CalibrationError("lane masks: none found; check the ending of their names, or their folder")
+    if not rows:
         raise CalibrationError(
             f"lane masks: none of {seen} shows a straight lane with both edges inside the image; "
-            'give frames of a straight road, or use method = "points"'
+            "give frames of a straight road, or take the plane from points measured on the road"
         )
     return lane_view(rows, size_wh_px=size, seen=seen)
 

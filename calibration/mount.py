@@ -112,6 +112,11 @@ def mount_of_plane(plane: GroundPlane, *, focal_px: float | None = None) -> Moun
     right, ahead = (u @ v).T
     axes = np.column_stack([right, ahead, np.cross(right, ahead)])
     x, y, height = (-axes.T @ columns[:, 2]).tolist()
+    if height <= 0:
+        raise CalibrationError(
+            "ground plane: the road would lie above the camera; left and right, or x and y, seem exchanged: "
+            "pixels count from the top-left corner, x to the right and y down; metres to the right and ahead"
+        )
     forward, side, down = axes[2], axes[0], axes[1]
     pitch = float(np.degrees(np.arcsin(np.clip(-forward[2], -1.0, 1.0))))
     # Looking straight down, the top of the image takes the part of the horizon.

@@ -25,12 +25,14 @@ class GroundLimits:
     Attributes:
         coarsest_gsd_mm: no measurement where one pixel step, along row or column, covers more ground than this.
         lateral_m: leftmost and rightmost ground x that counts as road, metres; None for no limit.
+        nearest_m: least distance ahead, or behind, that counts, metres: before it the vehicle itself is in the picture.
         farthest_m: greatest distance ahead, or behind, that counts, metres; None for no limit.
     """
 
     coarsest_gsd_mm: float = 50.0
     lateral_m: tuple[float, float] | None = None
     farthest_m: float | None = None
+    nearest_m: float | None = None
 
     def __post_init__(self) -> None:
         require(self.coarsest_gsd_mm > 0, "coarsest_gsd_mm", "millimetres above 0", self.coarsest_gsd_mm)
@@ -136,6 +138,8 @@ class GroundPlane:
                 inside &= (ground[:, 0] >= left) & (ground[:, 0] <= right)
             if self.limits.farthest_m is not None:
                 inside &= np.abs(ground[:, 1]) <= self.limits.farthest_m
+            if self.limits.nearest_m is not None:
+                inside &= np.abs(ground[:, 1]) >= self.limits.nearest_m
         return np.asarray(inside & np.isfinite(ground).all(axis=1), bool)
 
 

@@ -105,6 +105,7 @@ class _LimitsTable(_Table):
     coarsest_gsd_mm: Positive = 50.0
     lateral_m: Pair | None = None
     farthest_m: Positive | None = None
+    nearest_m: Positive | None = None
 
 
 class _File(_Table):
@@ -169,6 +170,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
             "coarsest_gsd_mm": plane.limits.coarsest_gsd_mm,
             "lateral_m": plane.limits.lateral_m,
             "farthest_m": plane.limits.farthest_m,
+            "nearest_m": plane.limits.nearest_m,
         }
         parts.append(_table("limits", {key: value for key, value in limits.items() if value is not None}))
     if calibration.made:
@@ -192,7 +194,7 @@ def _calibration(file: _File) -> Calibration:
         plane = GroundPlane(
             np.array(file.plane.ground_from_pixel, np.float64),
             size,
-            GroundLimits(limits.coarsest_gsd_mm, limits.lateral_m, limits.farthest_m),
+            GroundLimits(limits.coarsest_gsd_mm, limits.lateral_m, limits.farthest_m, limits.nearest_m),
             file.plane.u_scale_percent / 100,
             lens,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -80,6 +81,8 @@ class Request(NamedTuple):
 @click.option("--lens", "lens_file", type=existing_path(folder=False), help="From `crackmap calibrate camera`.")
 @click.option("--focal", "focal_px", type=click.FloatRange(10, 1e6), help="Focal length in pixels, without --lens.")
 @click.option("--lateral", type=NumbersType(2, 2, "-2.2,2.2"), help="LEFT,RIGHT: road that counts, metres.")
+@click.option("--nearest", "nearest_m", type=click.FloatRange(0.01, 1000),
+              help="Nearest road that counts, metres: beyond the bonnet.")  # fmt: skip
 @click.option("--farthest", "farthest_m", type=click.FloatRange(0.1, 1000), help="Farthest road that counts, metres.")
 @click.option("--coarsest", "coarsest_mm", type=click.FloatRange(0.01, 1e4), help="Coarsest pixel that counts, mm.")
 @click.option("--scale-uncertainty", "percent", type=click.FloatRange(0, 99),
@@ -89,7 +92,8 @@ class Request(NamedTuple):
 )
 @json_option()
 def command(
-    lens_file: Path | None, lateral: tuple[float, float] | None, farthest_m: float | None, coarsest_mm: float | None,
+    lens_file: Path | None, lateral: tuple[float, float] | None, nearest_m: float | None,
+    farthest_m: float | None, coarsest_mm: float | None,
     percent: float | None, out: Path, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Find the road plane of a camera, by exactly one method.
@@ -113,13 +117,15 @@ def command(
     camera = None if lens_file is None else read_lens(lens_file)
     lens = None if camera is None else camera.lens
     limits = None
-    if method != "gsd_mm" or lateral or farthest_m or coarsest_mm:
+    if method != "gsd_mm" or lateral or nearest_m or farthest_m or coarsest_mm:
         coarse = coarsest_mm or (_twice(request.gsd_mm) if method == "gsd_mm" else GroundLimits().coarsest_gsd_mm)
-        limits = GroundLimits(coarse, lateral, farthest_m)
+        limits = GroundLimits(coarse, lateral, farthest_m, nearest_m)
     made = (
         _MAKERS[method](request, lens, limits or GroundLimits()) if method != "gsd_mm" else _gsd(request, lens, limits)
     )
-    numbers = write_plane(out, made, camera=camera, scale_percent=percent)
+    numbers = write_plane(
+        out, made, camera=camera, scale_percent=percent, command=" ".join(["crackmap", *sys.argv[1:]])
+    )
     if as_json:
         click.echo(json.dumps(numbers, indent=1, allow_nan=False))
         return

@@ -72,10 +72,13 @@ def print_summary(summary: RunSummary, out: Path) -> None:
     """A few lines on standard output: what was found, what was skipped, where to look."""
     result = summary.result
     metric = [crack.length_m for crack in result.cracks if crack.length_m is not None]
-    length = f"{sum(metric):.1f} m" if metric else f"{sum(crack.length_px for crack in result.cracks):.0f} px"
+    scaled = metric or any(outcome.frame.ground is not None for outcome in result.outcomes)
+    length = f"{sum(metric):.1f} m" if scaled else f"{sum(crack.length_px for crack in result.cracks):.0f} px"
     if summary.done_before:
         click.echo(f"{summary.done_before} frames were done before and kept.")
-    click.echo(f"{len(result.outcomes)} frames, {len(result.cracks)} cracks, {length} of crack in all.")
+    measured, found = len(result.outcomes) - len(summary.skipped), len(result.outcomes)
+    frames = f"{found} frames" if measured == found else f"{measured} of {found} frames"
+    click.echo(f"{frames}, {len(result.cracks)} cracks, {length} of crack in all.")
     for outcome in summary.skipped:
         click.echo(f"Skipped {outcome.frame.key}: {outcome.reason}", err=True)
     click.echo(f"Report: {out / 'report.html'}\nMap:    {out / 'crackmap.gpkg'} (opens in QGIS)")

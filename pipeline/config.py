@@ -230,7 +230,10 @@ class LimitsConfig(_Table):
     lateral_m: tuple[Finite, Finite] | None = Field(
         None, description="leftmost and rightmost ground x that counts as road, metres from the vehicle's origin"
     )
-    farthest_m: Positive | None = Field(None, description="greatest distance ahead that counts, metres")
+    farthest_m: Positive | None = Field(None, description="greatest distance ahead, or behind, that counts, metres")
+    nearest_m: Positive | None = Field(
+        None, description="least distance that counts, metres: before it the bonnet or the vehicle's shadow is seen"
+    )
 
     @field_validator("lateral_m")
     @classmethod
@@ -326,6 +329,18 @@ class SurveyConfig(_Table):
                 f"e.g. pattern = '(?P<{wanted}>\\d+)\\.jpg$'"
             )
         return self
+
+
+def named_files(config: SurveyConfig) -> tuple[str, ...]:
+    """The files that decide where frames lie and how large a pixel is, as survey.toml names them, sorted.
+
+    Not the route: it only enters when results are put together.
+    """
+    position, grounds = config.position, [config.ground, *(camera.ground for camera in config.cameras.values())]
+    by_track = position.source in ("track", "distance")
+    named = [position.track, position.odometer] if by_track else []
+    named += [ground.calibration for ground in grounds if ground.method in ("file", "points", "lane", "mount")]
+    return tuple(sorted({name for name in named if name is not None}))
 
 
 def preset_names() -> tuple[str, ...]:

@@ -91,10 +91,10 @@ def trusted_y_m(ground: GroundPlane) -> Interval:
 def _trusted_y_m(homography: bytes, size_wh_px: tuple[int, int], limits: GroundLimits, lens: Lens | None) -> Interval:
     ground = GroundPlane(np.frombuffer(homography).reshape(3, 3), size_wh_px, limits, lens=lens)
     width, height = size_wh_px
-    farthest = ground.limits.farthest_m or np.inf
+    farthest, nearest = ground.limits.farthest_m or np.inf, ground.limits.nearest_m
     if ground.is_affine:
         fine = bool((ground.gsd_mm([[width / 2, height / 2]]) <= ground.limits.coarsest_gsd_mm).all())
-        return (-farthest, farthest) if fine else (np.inf, -np.inf)
+        return (-farthest if nearest is None else nearest, farthest) if fine else (np.inf, -np.inf)
     rows, columns = np.arange(height + 1.0), np.arange(width + 1.0)
     points = np.concatenate(
         [np.column_stack([np.full_like(rows, x), rows]) for x in (0.0, width / 2, width)]
@@ -112,7 +112,10 @@ def _trusted_y_m(homography: bytes, size_wh_px: tuple[int, int], limits: GroundL
     y = metres[good, 1]
     looks_ahead = y.mean() > metres[good][np.argmin(ground.gsd_mm(points[good]).prod(axis=1)), 1]
     # Near the camera the picture ends, not the trust: only the far side is a limit.
-    low, high = (-np.inf, float(y.max())) if looks_ahead else (float(y.min()), np.inf)
+    if looks_ahead:
+        low, high = -np.inf if nearest is None else nearest, float(y.max())
+    else:
+        low, high = float(y.min()), np.inf if nearest is None else -nearest
     return max(low, -farthest), min(high, farthest)
 
 
@@ -128,6 +131,7 @@ def visible_y_m(plane: GroundPlane) -> Interval:
     """
     edge, ahead = _near_edge(plane)
     near = float(np.ceil((edge[:, 1] * ahead).max() * 10 - 1e-6) / 10)
+    near = max(near, plane.limits.nearest_m or near)
     lateral = plane.limits.lateral_m
     x = float((edge[0, 0] + edge[-1, 0]) / 2) if lateral is None else (lateral[0] + lateral[1]) / 2
     size = np.array(plane.size_wh_px, np.float64)
@@ -142,7 +146,7 @@ def visible_y_m(plane: GroundPlane) -> Interval:
     if not (np.isfinite(near) and seen(np.array([near + 1e-6]))[0]):
         raise CalibrationError(
             "ground plane: nothing at the near edge of the image lies within the trust limits; check [ground], and "
-            "[limits] coarsest_gsd_mm, lateral_m and farthest_m"
+            "[limits] coarsest_gsd_mm, lateral_m, nearest_m and farthest_m"
         )
     opposite = plane.to_ground_xy_m(size - plane.to_pixel_xy([(x, ahead * (near + 1e-6))]))[0, 1] * ahead
     step = (float(opposite) if near < opposite < near + FARTHEST_M else near + FARTHEST_M) / 1000 - near / 1000

@@ -51,7 +51,7 @@ def trust_limits(limits: LimitsConfig, *, pixel_mm: float | None = None) -> Grou
     coarsest = limits.coarsest_gsd_mm
     if coarsest is None:
         coarsest = GroundLimits().coarsest_gsd_mm if pixel_mm is None else 2.0 * pixel_mm
-    return GroundLimits(coarsest, limits.lateral_m, limits.farthest_m)
+    return GroundLimits(coarsest, limits.lateral_m, limits.farthest_m, limits.nearest_m)
 
 
 def find_grounds(
@@ -184,6 +184,8 @@ def _plane(
             raise CalibrationError(
                 f"{ground.calibration}: holds a lens but no road plane; make one with `crackmap calibrate plane --lens`"
             )
+        note = f"{ground.calibration}: lengths on the road uncertain by {calibration.plane.u_scale:.2%}"
+        result.notes += [] if note in result.notes else [note]
         return replace(calibration.plane, limits=_limits_over(calibration.plane.limits, limits))
     if ground.method == "gsd":
         raise CalibrationError(
@@ -218,6 +220,7 @@ def _limits_over(stored: GroundLimits, limits: LimitsConfig) -> GroundLimits:
         limits.coarsest_gsd_mm or stored.coarsest_gsd_mm,
         limits.lateral_m if limits.lateral_m is not None else stored.lateral_m,
         limits.farthest_m if limits.farthest_m is not None else stored.farthest_m,
+        limits.nearest_m if limits.nearest_m is not None else stored.nearest_m,
     )
 
 

@@ -47,7 +47,10 @@ def place_on_track(
     notes: list[str] = []
     entries, track = _of_images(entries) if position.source == "exif" else (entries, _of_file(position, folder))
     notes += [f"{position.track or 'EXIF'}: {sentence}" for sentence in track.report.sentences()]
+    notes.append(f"the track begins at {_degrees(track.lat_deg[0], 'NS')}, {_degrees(track.lon_deg[0], 'EW')}")
     offset_s, odometer = _clocks(track, position, folder, notes)
+    if position.source != "distance":
+        require_overlap([np.nan if entry.time_s is None else entry.time_s + offset_s for entry in entries], track)
     trajectory = smooth_track(track, crs=position.crs, odometer=odometer, settings=_rules(position))
     notes += trajectory.notes
     # How well a receiver repeats itself says little about how far it is off as a whole.
@@ -56,7 +59,7 @@ def place_on_track(
         notes.append(f"{trajectory.bridged} gaps of the track are bridged by the odometer")
     poses = _poses(entries, trajectory, position, offset_s, by_counter=track.distance_m is not None)
     if not poses.known.any():
-        _refuse_apart(entries, poses, track, position, offset_s)
+        _refuse_apart(entries, poses, position)
     frames, unplaced = [], []
     for index, entry in enumerate(entries):
         if poses.reason[index]:
@@ -116,7 +119,8 @@ def _of_images(entries: Sequence[Entry]) -> tuple[list[Entry], Track]:
     good = [fix for fix in fixes if fix is not None and np.isfinite(fix.time_s)]
     if len(good) < 2:
         raise InputError(
-            f"EXIF: expected two or more images with a GPS position and time, got {len(good)} of {len(entries)}; "
+            f"EXIF: expected two or more images with a GPS position and time, got {len(good)} of {len(entries)} "
+            f"({sum(fix is not None for fix in fixes)} have a position); "
             'give a track file instead: [position] source = "track"'
         )
     clocks = sorted({fix.clock for fix in good})
@@ -179,12 +183,12 @@ def _poses(
     return trajectory.poses_at(times + offset_s, lever_arm=lever)
 
 
-def _refuse_apart(
-    entries: Sequence[Entry], poses: Poses, track: Track, position: PositionConfig, offset_s: float
-) -> None:
+def _degrees(value: float, sides: str) -> str:
+    return f"{abs(value):.5f} {sides[0] if value >= 0 else sides[1]}"
+
+
+def _refuse_apart(entries: Sequence[Entry], poses: Poses, position: PositionConfig) -> None:
     """Raises InputError with what is probably wrong where no frame has a position."""
-    if position.source != "distance":
-        require_overlap([np.nan if entry.time_s is None else entry.time_s + offset_s for entry in entries], track)
     raise InputError(
         f"{position.track or 'EXIF'}: none of {len(entries)} frames has a position on the track; the first, "
         f"{entries[0].key}: {poses.reason[0]}; check [position] time_scale, time_offset_s, max_gap_s and max_gap_m"

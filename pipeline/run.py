@@ -17,6 +17,7 @@ import numpy as np
 
 from crackmap.calibration.errors import InputError, OutputLockedError, UnreadableImageError
 from crackmap.pipeline.along import along_route
+from crackmap.pipeline.config import named_files
 from crackmap.pipeline.frame import FrameResult, Stages, StageSettings, process_image
 from crackmap.pipeline.images import ImageSource, open_image
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
@@ -159,8 +160,8 @@ def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
         survey = read_survey(Path(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]))
         if _plain(_survey_identity(survey)) != journal.fact("settings")["survey"]:
             raise OutputLockedError(
-                f"{out}: the survey is described differently now than when it was run; "
-                "run `crackmap run` with --rerun-changed, or restore survey.toml"
+                f"{out}: the survey, or a file that survey.toml names, is another now than when it was run; "
+                "run `crackmap run` with --rerun-changed, or restore the files"
             )
         _refuse_stale(survey, journal, out)
         yield survey, journal
@@ -239,7 +240,13 @@ def _survey_identity(survey: Survey) -> dict[str, Any]:
         "gsd_mm": survey.source["gsd_mm"],
         # The route only enters when results are put together; where it places frames, their hash tells.
         "description": survey.config.model_dump(mode="json", exclude={"route"}),
+        "files": {name: _sha256(survey.root / name) for name in named_files(survey.config)},
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -252,7 +259,7 @@ def _check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, re
     if before == identity:
         return
     if before is not None and not rerun_changed:
-        changed = ", ".join(sorted(name for name in identity if before.get(name) != identity[name]))
+        changed = ", ".join(_changes(before, identity))
         raise OutputLockedError(
             f"{out}: holds a run with another configuration ({changed} differ); "
             "choose another -o, or give --rerun-changed to replace it"
@@ -260,6 +267,13 @@ def _check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, re
     # Until the new run has finished there is nothing that `rebuild` could publish.
     journal.set_fact("source", None)
     journal.set_fact("settings", identity)
+
+
+def _changes(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    """What differs: the parts of an identity, and the files that survey.toml names."""
+    parts = sorted(name for name in identity if before.get(name) != identity[name])
+    old, new = (part.get("survey", {}).get("files", {}) for part in (before, identity))
+    return [*parts, *sorted(name for name in {*old, *new} if old.get(name) != new.get(name))]
 
 
 def _frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:

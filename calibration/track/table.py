@@ -110,6 +110,12 @@ def read_table(path: Path) -> Table:
         rows = [tuple(row) for row in csv.reader(lines, delimiter=separator) if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise InputError(f"{path.name}: not a table ({error}); save it as CSV in UTF-8") from error
+    wider = sum(len(row) > len(rows[0]) for row in rows[1:])
+    if separator == "," and 2 * wider > len(rows) - 1 > 0:
+        raise InputError(
+            f"{path.name}: row 2 has {len(rows[1])} fields, the header has {len(rows[0])}; decimal commas "
+            "need «;» or tabs between the fields"
+        )
     return Table(path.name, tuple(name.strip() for name in rows[0]), tuple(rows[1:]), separator != ",")
 
 

@@ -39,7 +39,10 @@ def plane_table(numbers: dict[str, Any]) -> list[str]:
     lines.append("no horizon" if horizon is None else f"horizon at row {horizon:.0f} px (middle column)")
     lines.append(f"scale uncertain by {numbers['scale_uncertainty_percent']:g} %")
     if not numbers["gsd"]:
-        return [*lines, "no row of the image lies within the limits: check --coarsest, --farthest and --lateral"]
+        return [
+            *lines,
+            "no row of the image lies within the limits: check --coarsest, --nearest, --farthest, --lateral",
+        ]
     left, right = numbers["lateral_m"]
     lines += [f"valid from {left:.2f} to {right:.2f} m beside the camera, and ahead:"]
     lines.append(f"{'':8}{'row':>6}{'ahead m':>10}{'mm along':>11}{'mm across':>12}")

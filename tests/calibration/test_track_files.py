@@ -70,6 +70,7 @@ def test_stated_accuracy_goes_before_hdop_and_names_may_be_given(tmp_path):
         (b"\x00\x01\x80\x81", "cannot be read as a text table"),
         (b"time,lat,lon\nx,45,9\ny,45,9\n", "none of 2 fixes has a time"),
         (b"lat,lon\n45,9\n45,9\n", "no column 'time'"),
+        (b"time,lat,lon\n1,5,45,1,9,2\n2,5,45,1,9,2\n", "decimal commas need"),
     ],
 )
 def test_files_without_a_track_say_what_to_do(tmp_path, content, hint):

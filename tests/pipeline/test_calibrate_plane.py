@@ -17,6 +17,7 @@ from crackmap.calibration.mount import Mount, plane_from_mount
 from crackmap.calibration.store import Calibration, read_calibration, write_calibration
 from crackmap.cli.main import cli
 from crackmap.pipeline.calibrating.plane import read_points
+from crackmap.pipeline.footprint import visible_y_m
 
 SIZE = (640, 480)
 LENS = Lens("pinhole", (560.0, 556.0), (325.0, 236.0), (-0.2, 0.04, 0.001, -0.0005), SIZE)
@@ -174,6 +175,36 @@ def test_bad_input_names_the_remedy(tmp_path, lens_file, image):
         file.write(np.zeros((3, 8, 8), np.uint8))
     with pytest.raises(InputError, match="carries its own plane"):
         run("plane", "--gsd", 1, "--frame", geo, *out)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        (lambda rows: rows[:, [0, 1, 3, 2]], "seem exchanged|do not fit one another"),
+        (lambda rows: rows * [1, 1, -1, 1], "seem exchanged|do not fit one another"),
+        (lambda rows: rows * [1, 1, 100, 100], "metres are expected, not centimetres"),
+    ],
+)
+def test_planes_that_only_mistakes_make_are_refused(tmp_path, lens_file, image, spoil, hint):
+    rows = spoil(np.column_stack([truth().to_pixel_xy(GROUND), GROUND]))
+    np.savetxt(tmp_path / "points.csv", rows, delimiter=",", header="x_px,y_px,x_m,y_m", comments="")
+    options = ("--frame", image, "--lens", lens_file, "--coarsest", 10_000, "-o", tmp_path / "f.toml")
+    with pytest.raises(CalibrationError, match=hint):
+        run("plane", "--points", tmp_path / "points.csv", *options)
+    assert not (tmp_path / "f.toml").exists()
+
+
+def test_road_before_the_nearest_does_not_count(tmp_path, lens_file, image):
+    out = tmp_path / "f.toml"
+    mounting = ("--height", 1.8, "--pitch", 35, "--lens", lens_file, "--frame", image, "-o", out)
+    run("plane", *mounting)
+    assert visible_y_m(read_calibration(out).plane)[0] < 2.0
+    run("plane", *mounting, "--nearest", 2.5)
+    plane = read_calibration(out).plane
+    assert visible_y_m(plane)[0] == pytest.approx(2.5)
+    assert plane.trusted(plane.to_pixel_xy([(0.0, 2.4), (0.0, 2.6)])).tolist() == [False, True]
+    with pytest.raises(CalibrationError, match="no row of the image lies within the limits"):
+        run("plane", *mounting, "--nearest", 900)
 
 
 def test_tables_of_points_say_what_is_wrong_with_them(tmp_path):

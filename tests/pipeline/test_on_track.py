@@ -137,7 +137,10 @@ def test_images_without_any_position_are_refused_with_the_remedy(tmp_path: Path)
     Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "a.jpg")
     text = '[position]\nsource = "exif"\n[ground]\nmethod = "gsd"\ngsd_mm = 50.0\n'
     (tmp_path / "survey.toml").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"two or more images with a GPS position and time, got 0 of 1; give a track"):
+    with pytest.raises(
+        InputError,
+        match=r"two or more images with a GPS position and time, got 0 of 1 \(0 have a position\); give a track",
+    ):
         read_survey(tmp_path)
 
 

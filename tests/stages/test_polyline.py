@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crackmap.stages.measure.sampling import sampled
 from crackmap.stages.polyline import arc_length, principal_direction_deg, resampled, turning_rad, vertex_weights
 
-coordinates = st.floats(-1e4, 1e4, allow_nan=False)
+coordinates = st.floats(-1e4, 1e4).map(lambda value: round(value, 6))
 lines = st.lists(st.tuples(coordinates, coordinates), min_size=2, max_size=30).map(lambda points: np.array(points))
 
 
