@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from crackmap.cli.options import data_option, device_option, existing_path, gsd_option, json_option, weights_options
+from crackmap.cli.options import (
+    data_option,
+    device_option,
+    existing_path,
+    gsd_option,
+    json_option,
+    pictures_option,
+    weights_options,
+)
 from crackmap.cli.progress import frame_progress
 
 
@@ -17,17 +25,19 @@ from crackmap.cli.progress import frame_progress
 def command() -> None:
     """Score the nets on labelled data, and the measurement on roads whose cracks are known.
 
-    docs/weights.md has the scores of the shipped weights, docs/measurement.md those of the measurement.
+    docs/evaluation.md defines the measures; docs/weights.md has the scores of the shipped weights, docs/measurement.md
+    those of the measurement.
     """
 
 
 def _set_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--set", "data_set", required=True, help="dnit, paveseg, cracksc or cfd."),
+        click.option("--set", "data_set", required=True, help="dnit, paveseg, cracksc, cfd, or FORMAT:PATH."),
         click.option("--split", default="test", show_default=True, help="train, val, test or all."),
-        data_option(),
+        data_option(required=False),
         device_option(),
         json_option(),
+        pictures_option("right / false / missed pictures and curves"),
     ):
         function = option(function)
     return function
@@ -36,50 +46,159 @@ def _set_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @command.command()
 @_set_options
 @weights_options(detect=False)
-@click.option("--pictures", type=click.Path(path_type=Path), help="Write right / false / missed pictures there.")
 def segment(
-    data_set: str, split: str, data: Path, device: str, as_json: bool, segment_weights: Path | None,
+    data_set: str, split: str, data: Path | None, device: str, as_json: bool, segment_weights: Path | None,
     pictures: Path | None,
 ) -> None:  # fmt: skip
-    """Pixel scores of the segmenter, crack class."""
-    from crackmap.pipeline import evaluate
+    """Pixel scores of the segmenter: crack, sealed crack where labelled, and what else is called crack."""
+    from crackmap.pipeline.evaluating.segment import evaluate_segment, segmentation_report, segmentation_table
     from crackmap.pipeline.frame import weights_of
     from crackmap.stages.segment.segmenter import Segmenter
 
     segmenter = Segmenter.load(weights_of("segment", segment_weights), device)
-    scores = evaluate.evaluate_segment(segmenter, data_set=data_set, split=split, data=data, pictures=pictures)
+    with frame_progress("Segmenting", 1) as progress:
+        result = evaluate_segment(
+            segmenter, data_set=data_set, split=split, data=data, pictures=pictures, progress=progress
+        )  # fmt: skip
     if as_json:
-        click.echo(json.dumps({"set": data_set, "split": split, **evaluate.segmentation_report(scores)}, indent=2))
+        click.echo(json.dumps({"set": data_set, "split": split, **segmentation_report(result)}, indent=2))
     else:
-        click.echo(
-            f"segment on {data_set} {split}, whole images, probability 0.5\n{evaluate.segmentation_table(scores)}"
-        )
+        click.echo(f"segment on {data_set} {split}, whole images, probability 0.5\n{segmentation_table(result)}")
 
 
 @command.command()
 @_set_options
 @weights_options(segment=False)
-@click.option("--score", default=None, type=float, help="Least score of a region; by default that of `crackmap run`.")
+@click.option("--score", default=None, type=click.FloatRange(0.05, 1.0, max_open=True),
+              help="Least score of a region; by default that of `crackmap run`.")  # fmt: skip
+@click.option("--margin", "margin_px", default=None, type=click.FloatRange(0.0),
+              help="Regions grow by this, px, before cells are passed on; by default as `crackmap run`.")  # fmt: skip
 def detect(
-    data_set: str, split: str, data: Path, device: str, as_json: bool, detect_weights: Path | None,
-    score: float | None,
+    data_set: str, split: str, data: Path | None, device: str, as_json: bool, detect_weights: Path | None,
+    score: float | None, margin_px: float | None, pictures: Path | None,
 ) -> None:  # fmt: skip
-    """Boxes of the detector, and what share of crack length and image area it passes on."""
-    from crackmap.pipeline import evaluate
+    """Boxes of the detector, and what share of crack length and image area it passes on, at one score and at all."""
+    from crackmap.pipeline.evaluating.detect import detection_report, detection_table, evaluate_detect
     from crackmap.pipeline.frame import StageSettings, weights_of
-    from crackmap.stages.detect.detector import Detector, DetectSettings
+    from crackmap.stages.detect.detector import Detector
 
-    detector = Detector.load(weights_of("detect", detect_weights), device)
-    settings = StageSettings().detect if score is None else DetectSettings(score=score)
-    scores = evaluate.evaluate_detect(
-        detector, data_set=data_set, split=split, data=data, settings=settings,
-        margin_px=StageSettings().segment.margin_px,
-    )  # fmt: skip
+    detector, settings = Detector.load(weights_of("detect", detect_weights), device), StageSettings()
+    score = settings.detect.score if score is None else score
+    margin_px = settings.segment.margin_px if margin_px is None else margin_px
+    with frame_progress("Detecting", 1) as progress:
+        result = evaluate_detect(
+            detector, data_set=data_set, split=split, data=data, score=score, margin_px=margin_px,
+            pictures=pictures, progress=progress,
+        )  # fmt: skip
     if as_json:
-        report = {"set": data_set, "split": split, "score": settings.score, **evaluate.detection_report(scores)}
+        report = {"set": data_set, "split": split, "margin_px": margin_px, **detection_report(result)}
         click.echo(json.dumps(report, indent=2))
     else:
-        click.echo(f"detect on {data_set} {split}, score {settings.score}\n{evaluate.detection_table(scores)}")
+        click.echo(f"detect on {data_set} {split}, score {score:g}, margin {margin_px:g} px\n{detection_table(result)}")
+
+
+@command.command()
+@click.option("--set", "data_sets", required=True, help="Sets with commas: dnit,paveseg; or patches:FOLDER, whose "
+              "sub-folders are called Positive and Negative, or alike.")  # fmt: skip
+@click.option("--split", default="test", show_default=True, help="train, val or test.")
+@data_option(required=False)
+@click.option("--screen-weights", required=True, type=existing_path(folder=False), help="Weights of the classifier.")
+@click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+              help="From this probability on a patch counts as cracked.")  # fmt: skip
+@click.option("--per-image", type=click.IntRange(2), help="Patches cut from an image, at most; by default as trained.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the patches.")
+@device_option()
+@json_option()
+@pictures_option("confusion matrix, ROC and patches with their heat")
+def screen(
+    data_sets: str, split: str, data: Path | None, screen_weights: Path, threshold: float, per_image: int | None,
+    seed: int, device: str, as_json: bool, pictures: Path | None,
+) -> None:  # fmt: skip
+    """The patch classifier: confusion matrix, AUC, and whether its heat lies on the crack."""
+    from crackmap.pipeline.evaluating.screen import evaluate_screen, screen_report, screen_table
+    from crackmap.pipeline.frame import weights_of
+    from crackmap.stages.screen.screener import Screener
+
+    screener = Screener.load(weights_of("screen", screen_weights), device)
+    names = [name for name in data_sets.split(",") if name]
+    result = evaluate_screen(
+        screener, data_sets=names, split=split, data=data, threshold=threshold, per_image=per_image, seed=seed,
+        pictures=pictures,
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({"set": names, "split": split, "seed": seed, **screen_report(result)}, indent=2))
+    else:
+        click.echo(f"screen on {', '.join(names)} {split}, threshold {threshold:g}\n{screen_table(result)}")
+
+
+@command.command("false-cracks")
+@click.option("--set", "data_set", help="Score crack-free windows of this labelled set instead of drawn surfaces.")
+@click.option("--split", default="val", show_default=True, help="Of --set: train, val, test or all.")
+@data_option(required=False)
+@click.option("--kind", "kinds", multiple=True, help="What the drawn surfaces show; by default every kind in turn.")
+@click.option("--count", default=12, show_default=True, type=click.IntRange(1), help="Drawn pictures of each kind.")
+@click.option("--side", "side_px", default=1024, show_default=True, type=click.IntRange(64),
+              help="Their side, pixels.")  # fmt: skip
+@click.option("--gsd", "gsd_mm", type=click.FloatRange(0.0, min_open=True),
+              help="Ground length of a pixel, mm; 2 for drawn surfaces, that of its survey for dnit.")  # fmt: skip
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the drawn surfaces.")
+@weights_options()
+@device_option()
+@json_option()
+@pictures_option("pictures with something false in them")
+def false_cracks(
+    data_set: str | None, split: str, data: Path | None, kinds: tuple[str, ...], count: int, side_px: int,
+    gsd_mm: float | None, seed: int, detect_weights: Path | None, segment_weights: Path | None, device: str,
+    as_json: bool, pictures: Path | None,
+) -> None:  # fmt: skip
+    """Metres of crack found on crack-free road per 100 m of lane, by the whole path of `crackmap run`.
+
+    \b
+    Examples:
+      crackmap evaluate false-cracks                          drawn surfaces, a line for each kind
+      crackmap evaluate false-cracks --set dnit --split val   windows of real frames without any label
+    """
+    from crackmap.pipeline.evaluating import false_cracks as module
+    from crackmap.pipeline.frame import StageSettings, load_stages
+
+    if data_set is not None and kinds:
+        raise click.UsageError("--kind belongs to drawn surfaces; leave it or --set out")
+    stages = load_stages(StageSettings(), detect_weights=detect_weights, segment_weights=segment_weights, device=device)
+    with frame_progress("Looking", 1) as progress:
+        if data_set is not None:
+            found = module.false_on_set(stages, data_set=data_set, split=split, data=data, gsd_mm=gsd_mm,
+                                        pictures=pictures, progress=progress)  # fmt: skip
+        else:
+            found = module.false_on_drawn_roads(
+                stages, count=count, side_px=side_px, gsd_mm=gsd_mm or module.DRAWN_GSD_MM, seed=seed,
+                kinds=kinds, pictures=pictures, progress=progress,
+            )  # fmt: skip
+    scores = module.score_false_lengths(found)
+    if as_json:
+        click.echo(json.dumps(module.false_report(found, scores), indent=2))
+    else:
+        click.echo(module.false_table(scores))
+
+
+@command.command()
+@click.option("--count", default=24, show_default=True, type=click.IntRange(1), help="Drawn pictures of each class.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the pictures.")
+@weights_options(detect=False)
+@device_option()
+@json_option()
+@pictures_option("drawn, right / false / missed pictures")
+def widths(
+    count: int, seed: int, segment_weights: Path | None, device: str, as_json: bool, pictures: Path | None
+) -> None:
+    """Width of drawn cracks by the net's probabilities, by class of true width."""
+    from crackmap.pipeline.evaluating.widths import evaluate_widths, width_report, width_table
+    from crackmap.pipeline.frame import weights_of
+    from crackmap.stages.segment.segmenter import Segmenter
+
+    segmenter = Segmenter.load(weights_of("segment", segment_weights), device)
+    with frame_progress("Drawing", 1) as progress:
+        scores = evaluate_widths(segmenter, count=count, seed=seed, pictures=pictures, progress=progress)
+    click.echo(json.dumps(width_report(scores), indent=2) if as_json else width_table(scores))
 
 
 @command.command()

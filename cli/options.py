@@ -56,21 +56,27 @@ def device_option() -> Decorator:
     )
 
 
-def data_option() -> Decorator:
+def data_option(required: bool = True) -> Decorator:
     """--data."""
     return click.option(
         "--data",
         type=existing_path(file=False),
         envvar="CRACKMAP_DATA",
-        required=True,
+        required=required,
         help="Folder that holds the data sets (dnit, paveseg, cracksc, cfd), or the variable CRACKMAP_DATA.",
     )
 
 
-def weights_options(detect: bool = True, segment: bool = True) -> Decorator:
-    """--detect-weights and --segment-weights."""
+def weights_options(detect: bool = True, segment: bool = True, screen: bool = False) -> Decorator:
+    """--detect-weights, --segment-weights and --screen-weights."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        if screen:
+            command = click.option(
+                "--screen-weights",
+                type=existing_path(folder=False),
+                help="Weights of the screen stage (.safetensors), as `crackmap train screen` writes them.",
+            )(command)
         for stage, wanted in (("segment", segment), ("detect", detect)):
             if wanted:
                 command = click.option(
@@ -91,3 +97,10 @@ def images_argument() -> Decorator:
 def json_option() -> Decorator:
     """--json."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+
+
+def pictures_option(what: str) -> Decorator:
+    """--pictures."""
+    return click.option(
+        "--pictures", type=click.Path(path_type=Path, file_okay=False), help=f"Folder to write {what} to."
+    )

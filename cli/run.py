@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 @click.option("--strips/--no-strips", default=True, show_default=True,
               help="Write the road surface of each section, seen from above, to OUT/strips.")  # fmt: skip
 @click.option("--segment-everything", is_flag=True, help="Skip the detector and segment whole images: slower.")
-@weights_options()
+@click.option("--screen", is_flag=True, help="Let a patch classifier spare the detector road without cracks; "
+              "needs --screen-weights.")  # fmt: skip
+@weights_options(screen=True)
 @device_option()
 @click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
 def command(
     survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
-    section_length_m: float, strips: bool, segment_everything: bool, detect_weights: Path | None,
-    segment_weights: Path | None, device: str, rerun_changed: bool,
+    section_length_m: float, strips: bool, segment_everything: bool, screen: bool, detect_weights: Path | None,
+    segment_weights: Path | None, screen_weights: Path | None, device: str, rerun_changed: bool,
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
@@ -50,15 +52,26 @@ def command(
     from crackmap.pipeline.run import RunSettings, run_survey
     from crackmap.pipeline.survey import read_survey
     from crackmap.stages.measure.settings import MeasureSettings
+    from crackmap.stages.screen.screener import ScreenSettings
 
+    if screen_weights is not None and not screen:
+        raise click.UsageError("--screen-weights are used with --screen only")
+    if screen and segment_everything:
+        raise click.UsageError("--screen spares the detector work, --segment-everything does without it: choose one")
     found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm)
     for note in found.notes:
         click.echo(f"Note: {note}", err=True)
     settings = RunSettings(
-        StageSettings(measure=MeasureSettings(gamma=found.config.image.gamma), segment_everything=segment_everything),
+        StageSettings(
+            measure=MeasureSettings(gamma=found.config.image.gamma), segment_everything=segment_everything,
+            screen=ScreenSettings() if screen else None,
+        ),
         section_length_m=section_length_m, strips=strips,
     )  # fmt: skip
-    stages = load_stages(settings.stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device)
+    stages = load_stages(
+        settings.stages, detect_weights=detect_weights, segment_weights=segment_weights,
+        screen_weights=screen_weights, device=device,
+    )  # fmt: skip
     with frame_progress("Finding cracks", len(found.frames)) as progress:
         summary = run_survey(
             found, out, stages, settings,

@@ -19,7 +19,7 @@ def command(
     images: tuple[Path, ...], out: Path, segment_everything: bool, detect_weights: Path | None,
     segment_weights: Path | None, device: str,
 ) -> int:  # fmt: skip
-    """Write a crack mask (probability * 255) of each IMAGE, in the image's own pixels."""
+    """Write masks (probability * 255) of each IMAGE, in its own pixels: NAME_crack.png, NAME_sealed_crack.png."""
     from crackmap.pipeline import single
     from crackmap.pipeline.frame import StageSettings, load_stages
 

@@ -4,51 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from crackmap.cli.options import Decorator, data_option, existing_path
+from crackmap.cli.options import Decorator, data_option, device_option, existing_path
+from crackmap.cli.types import AssignmentType, MixtureType
+
+if TYPE_CHECKING:
+    from crackmap.stages.training.run import TrainingRun
 
 
 @click.group()
 def command() -> None:
-    """Train a stage; the run resumes after an interruption (--resume)."""
+    """Train a stage; a training goes on after an interruption (--resume).
+
+    What is trained, and how, is a preset (`crackmap models list`); options change parts of it. All of it is written to
+    training.json in the folder of the run, from which --config starts the same training again.
+    """
 
 
-class MixtureType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
-    """«rendered=0.4,dnit=0.6»."""
-
-    name = "shares"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
-        """Source -> share."""
-        try:
-            pairs = [part.split("=") for part in value.split(",")]
-            return {name.strip(): float(share) for name, share in pairs}
-        except ValueError:
-            self.fail(f"expected shares such as rendered=0.4,dnit=0.6, got {value!r}", param, ctx)
-
-
-def _training_options(steps: int, batch: int, side_px: int, learning_rate: float) -> Decorator:
+def _training_options(preset: str) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
-            data_option(),
+            click.option("--preset", default=preset, show_default=True, help="See `crackmap models list`."),
+            click.option("--config", "config_file", type=existing_path(folder=False),
+                         help="training.json of another run, to train the same again; instead of all options below."),
+            data_option(required=False),
             click.option("--out", "-o", required=True, type=click.Path(path_type=Path),
-                         help="Folder for checkpoints, logs and the weights."),
-            click.option("--steps", default=steps, show_default=True, help="Optimiser steps in all."),
-            click.option("--batch", default=batch, show_default=True, help="Crops a step."),
-            click.option("--side", "side_px", default=side_px, show_default=True, help="Side of a crop, pixels."),
-            click.option("--rate", "learning_rate", default=learning_rate, show_default=True, help="Peak rate."),
-            click.option("--seed", default=0, show_default=True, help="Of weights, crops and their order."),
-            click.option("--workers", default=1, show_default=True, help="Loader processes."),
+                         help="Folder for checkpoints, logs, curves and the weights."),
+            click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out."),
+            click.option("--steps", type=click.IntRange(1), help="Optimiser steps in all."),
+            click.option("--batch", type=click.IntRange(1), help="Crops a step."),
+            click.option("--side", "side_px", type=click.IntRange(32), help="Side of a crop, pixels."),
+            click.option("--rate", "learning_rate", type=click.FloatRange(0, min_open=True), help="Peak rate."),
+            click.option("--seed", type=click.IntRange(0), help="Of weights, crops and their order."),
+            click.option("--workers", type=click.IntRange(0), help="Loader processes; the crops do not depend on it."),
+            click.option("--set", "settings", type=AssignmentType(), multiple=True, metavar="KEY=VALUE",
+                         help="Any other setting of the training, e.g. «loss=focal+dice», «patience=3»."),
+            click.option("--net", "net_settings", type=AssignmentType(), multiple=True, metavar="KEY=VALUE",
+                         help="A setting of the net, e.g. «fuse_block3=false», «branches=[[1,1],[3,6],[3,12]]»."),
             click.option("--encoder-weights", type=existing_path(folder=False),
                          help="ImageNet weights of the encoder (a plain state dictionary) to start from."),
             click.option("--start", type=existing_path(folder=False),
                          help="Weights (.safetensors) of an earlier training to start from."),
             click.option("--mix", "mixture", type=MixtureType(),
-                         help="Shares of the sources, e.g. «rendered=0.5,dnit=0.5»; else the stage's own."),
-            click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out."),
+                         help="Shares of the sources, e.g. «rendered=0.5,dnit=0.5»; `crackmap datasets` lists them."),
         ):  # fmt: skip
             function = option(function)
         return function
@@ -56,39 +57,132 @@ def _training_options(steps: int, batch: int, side_px: int, learning_rate: float
     return decorate
 
 
-@command.command()
-@_training_options(steps=2800, batch=12, side_px=256, learning_rate=1.5e-3)
-def segment(
-    data: Path, out: Path, encoder_weights: Path | None, start: Path | None, mixture: dict[str, float] | None,
-    resume: bool, **run: Any,
-) -> None:  # fmt: skip
-    """Train the segmenter (light CrackSeg) on real labels and rendered cracks."""
-    from crackmap.stages.datasets.crops import SEGMENT_MIXTURE
-    from crackmap.stages.segment.crackseg import CrackSegConfig
-    from crackmap.stages.training.loop import TrainingConfig
-    from crackmap.stages.training.segment import train_segment
+def _run_of(
+    stage: str, *, preset: str, config_file: Path | None, mixture: dict[str, float] | None,
+    encoder_weights: Path | None, start: Path | None, settings: tuple[tuple[str, Any], ...],
+    net_settings: tuple[tuple[str, Any], ...], **training: Any,
+) -> TrainingRun:  # fmt: skip
+    """The training that the options describe."""
+    from dataclasses import replace
 
-    path = train_segment(
-        TrainingConfig(**run), CrackSegConfig(), data=data, out=out, mixture=mixture or SEGMENT_MIXTURE,
+    from crackmap.calibration.errors import InputError
+    from crackmap.stages.presets import preset_called
+    from crackmap.stages.training.run import TrainingRun, from_json
+
+    given = {key: value for key, value in training.items() if value is not None} | dict(settings)
+    if config_file is not None:
+        if given or mixture or encoder_weights or start or net_settings:
+            raise click.UsageError("--config takes everything from its file; leave the other options out")
+        run = from_json(config_file)
+        if run.stage != stage:
+            raise click.UsageError(f"{config_file.name} is of `crackmap train {run.stage}`")
+        return run
+    chosen = preset_called(preset, stage=stage)
+    try:
+        return TrainingRun(
+            replace(chosen.net, **dict(net_settings)), replace(chosen.training, **given),
+            mixture or chosen.mixture, (), encoder_weights, start,
+        )  # fmt: skip
+    except TypeError as error:
+        raise InputError(f"--set or --net: {error}; `crackmap models show {preset}` lists the settings") from error
+
+
+def _train(stage: str, *, data: Path | None, out: Path, resume: bool, **options: Any) -> None:
+    from crackmap.pipeline.training import train_and_draw
+
+    path = train_and_draw(_run_of(stage, **options), data=data, out=out, resume=resume)
+    click.echo(f"Weights: {path}\nCurves:  {out / 'curves.png'}")
+    click.echo(f"Score them: crackmap evaluate {stage} --set dnit --{stage}-weights {path}")
+
+
+@command.command()
+@_training_options("crackseg-light")
+def segment(**options: Any) -> None:
+    """Train a segmenter on real labels and rendered cracks.
+
+    \b
+    Examples:
+      crackmap train segment --data DATA -o run1 --encoder-weights mobilenet_v2-b0353104.pth
+      crackmap train segment --preset cracknet --mix pairs:/my/set=1 -o run2
+      crackmap train segment --config run1/training.json --data DATA -o again
+    """
+    _train("segment", **options)
+
+
+@command.command()
+@_training_options("retinanet-light")
+def detect(**options: Any) -> None:
+    """Train a detector on boxes cut from the masks.
+
+    \b
+    Example:
+      crackmap train detect --data DATA -o run3 --encoder-weights mobilenet_v2-b0353104.pth
+    """
+    _train("detect", **options)
+
+
+@command.command()
+@click.option("--preset", default="screen-light", show_default=True,
+              type=click.Choice(["screen-light", "screen-mobilenetv2", "screen-resnet50"]),
+              help="The classifier and its training.")  # fmt: skip
+@data_option(required=False)
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder for checkpoints and weights.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--steps", type=click.IntRange(1), help="Optimiser steps in all.")
+@click.option("--batch", type=click.IntRange(1), help="Patches a step.")
+@click.option("--rate", "learning_rate", type=click.FloatRange(0, min_open=True), help="Peak rate.")
+@click.option("--seed", type=click.IntRange(0), help="Of weights, patches and their order.")
+@click.option("--workers", type=click.IntRange(0), help="Loader processes; the patches do not depend on it.")
+@click.option("--encoder-weights", type=existing_path(folder=False),
+              help="ImageNet weights of the encoder, or weights of another stage with the same one.")  # fmt: skip
+@click.option("--start", type=existing_path(folder=False), help="Weights of an earlier training to start from.")
+@click.option("--mix", "mixture", type=MixtureType(),
+              help="Shares of the sources, e.g. «rendered=0.2,dnit=0.8» or «patches:FOLDER=1».")  # fmt: skip
+def screen(
+    preset: str, data: Path | None, out: Path, resume: bool, encoder_weights: Path | None, start: Path | None,
+    mixture: dict[str, float] | None, **training: Any,
+) -> None:  # fmt: skip
+    """Train a patch classifier on patches cut from labelled images, or read from folders named after their class.
+
+    \b
+    Examples:
+      crackmap train screen --data DATA -o run4 --encoder-weights mobilenet_v2-b0353104.pth
+      crackmap train screen --preset screen-resnet50 --mix patches:SDNET2018=1 -o run5
+    """
+    from dataclasses import replace
+
+    from crackmap.stages.training.screen import SCREEN_PRESETS, train_screen
+
+    chosen = SCREEN_PRESETS[preset]
+    path = train_screen(
+        replace(chosen.training, **{key: value for key, value in training.items() if value is not None}), chosen.net,
+        data=data, out=out, mixture=mixture or chosen.mixture, augmentation=chosen.augmentation,
         encoder_weights=encoder_weights, start=start, resume=resume,
     )  # fmt: skip
-    click.echo(f"Weights: {path}\nScore them: crackmap evaluate segment --set dnit --segment-weights {path}")
+    click.echo(f"Weights: {path}\nScore them: crackmap evaluate screen --set dnit --screen-weights {path}")
 
 
 @command.command()
-@_training_options(steps=1400, batch=12, side_px=448, learning_rate=1e-3)
-def detect(
-    data: Path, out: Path, encoder_weights: Path | None, start: Path | None, mixture: dict[str, float] | None,
-    resume: bool, **run: Any,
-) -> None:  # fmt: skip
-    """Train the detector (light RetinaNet) on boxes cut from the masks."""
-    from crackmap.stages.datasets.crops import DETECT_MIXTURE
-    from crackmap.stages.detect.retinanet import RetinaNetConfig
-    from crackmap.stages.training.detect import train_detect
-    from crackmap.stages.training.loop import TrainingConfig
+@click.option("--weights", "weights_path", required=True, type=existing_path(folder=False),
+              help="Weights (.safetensors) of a segmenter.")  # fmt: skip
+@click.option("--sets", required=True, help="Data sets to fit on, with commas: dnit,paveseg. Each counts the same.")
+@click.option("--split", default="val", show_default=True, help="Of the sets; one that was not trained on.")
+@click.option("--tolerance", "tolerance_px", default=2.0, show_default=True, type=click.FloatRange(0.0, 8.0),
+              help="How far a label may lie from the crack, pixels.")  # fmt: skip
+@data_option(required=False)
+@device_option()
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False),
+              help="The calibrated weights.")  # fmt: skip
+def calibrate(
+    weights_path: Path, sets: str, split: str, tolerance_px: float, data: Path | None, device: str, out: Path
+) -> None:
+    """Make probabilities what they say: fit scale and offset of the logits on held-back images."""
+    from crackmap.stages.training.calibrate import calibrate_weights
 
-    path = train_detect(
-        TrainingConfig(**run), RetinaNetConfig(), data=data, out=out, mixture=mixture or DETECT_MIXTURE,
-        encoder_weights=encoder_weights, start=start, resume=resume,
+    fitted = calibrate_weights(
+        weights_path, sets=[name for name in sets.split(",") if name], split=split, data=data,
+        tolerance_px=tolerance_px, device=device, out=out,
     )  # fmt: skip
-    click.echo(f"Weights: {path}\nScore them: crackmap evaluate detect --set dnit --detect-weights {path}")
+    for name, (scale, offset) in fitted.items():
+        click.echo(f"{name}: probability = sigmoid({scale:.4f} * logit {offset:+.4f})")
+    click.echo(f"Weights: {out}\nCheck them: crackmap evaluate segment --set dnit --segment-weights {out}")

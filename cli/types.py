@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -118,3 +119,42 @@ class BoardType(click.ParamType):  # type: ignore[type-arg] # generic in recent 
         if not (across.isdecimal() and down.isdecimal() and 3 <= int(across) <= 99 and 3 <= int(down) <= 99):
             self.fail(f"expected inner corners such as 9x6, at least 3 each way, got {value!r}", param, ctx)
         return int(across), int(down)
+
+
+class MixtureType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
+    """«rendered=0.4,dnit=0.6»."""
+
+    name = "shares"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        """Source -> share."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            pairs = [part.rsplit("=", 1) for part in value.split(",")]
+            return {name.strip(): float(share) for name, share in pairs}
+        except ValueError:
+            self.fail(f"expected shares such as rendered=0.4,dnit=0.6, got {value!r}", param, ctx)
+
+
+class AssignmentType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
+    """«patience=3», «branches=[[1,1],[3,6]]», «loss=dice»."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """The key, and the value as JSON, or as text where it is not; lists are tuples."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        key, equals, text = value.partition("=")
+        if not equals or not key.strip():
+            self.fail(f"expected KEY=VALUE such as patience=3, got {value!r}", param, ctx)
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            parsed = text
+        return key.strip(), _tuples(parsed)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

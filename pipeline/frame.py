@@ -6,13 +6,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crackmap.calibration.errors import WeightsError, require
 from crackmap.calibration.plane import GroundPlane
 from crackmap.stages.detect.detector import Detector, DetectSettings
 from crackmap.stages.measure.measure import measure
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.records import Crack, CrackMask, Region
+from crackmap.stages.screen.screener import Screener, ScreenSettings, windows_to_detect
 from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
-from crackmap.stages.tiling import PixelSource
+from crackmap.stages.tiling import PixelSource, Window
 from crackmap.stages.weights import Weights, read_weights, shipped_weights
 
 
@@ -23,12 +25,19 @@ class StageSettings:
     Attributes:
         detect, segment, measure: of each stage.
         segment_everything: segment whole images, without the detector: the comparison for the two stages.
+        screen: of the patch classifier in front of the detector; None: the detector sees everything.
     """
 
     detect: DetectSettings = field(default_factory=DetectSettings)
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
     segment_everything: bool = False
+    screen: ScreenSettings | None = None
+
+    def __post_init__(self) -> None:
+        without_detector = self.screen is not None and self.segment_everything
+        require(not without_detector, "settings", "screening, which spares the detector work, or everything segmented "
+                "without the detector; leave --screen or --segment-everything out", "both")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +49,14 @@ class Stages:
         segmenter: the second stage.
         settings: of all stages.
         weights: name -> sha256 of the weight files in use.
+        screener: None without screening.
     """
 
     detector: Detector | None
     segmenter: Segmenter
     settings: StageSettings
     weights: dict[str, str]
+    screener: Screener | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,14 @@ class FrameResult:
 
 
 def weights_of(stage: str, path: Path | None) -> Weights:
-    """The weights of a stage: the given file, or those that come with the package."""
+    """The weights of a stage: the given file, or those that come with the package.
+
+    Raises:
+        WeightsError: a weight file is missing, damaged or of another stage.
+    """
+    if stage == "screen" and path is None:
+        raise WeightsError("no weights of the screen stage come with crackmap; train them with `crackmap train screen` "
+                           "and give the file as --screen-weights")  # fmt: skip
     return shipped_weights(stage) if path is None else read_weights(path, stage=stage)
 
 
@@ -68,6 +86,7 @@ def load_stages(
     *,
     detect_weights: Path | None = None,
     segment_weights: Path | None = None,
+    screen_weights: Path | None = None,
     device: str = "auto",
 ) -> Stages:
     """Loads the nets.
@@ -84,21 +103,52 @@ def load_stages(
         detector = Detector.load(weights, device)
     weights = weights_of("segment", segment_weights)
     used["segment"] = weights.sha256
-    return Stages(detector, Segmenter.load(weights, device), settings, used)
+    segmenter = Segmenter.load(weights, device)
+    screener = None
+    if settings.screen is not None:
+        weights = weights_of("screen", screen_weights)
+        used["screen"] = weights.sha256
+        screener = Screener.load(weights, device)
+    return Stages(detector, segmenter, settings, used, screener)
 
 
 def process_image(source: PixelSource, stages: Stages, *, ground: GroundPlane | None) -> FrameResult:
-    """Detects, segments and measures one image."""
-    settings, seconds = stages.settings, {}
+    """Screens if asked to, detects, segments and measures one image."""
+    seconds: dict[str, float] = {}
+    regions = _regions(source, stages, seconds)
     start = time.perf_counter()
-    regions: tuple[Region, ...] = ()
-    if stages.detector is not None:
-        regions = stages.detector.detect(source, settings.detect)
-        seconds["detect"] = time.perf_counter() - start
-    start = time.perf_counter()
-    mask = stages.segmenter.segment(source, None if stages.detector is None else regions, settings.segment)
+    mask = stages.segmenter.segment(source, regions, stages.settings.segment)
     seconds["segment"] = time.perf_counter() - start
     start = time.perf_counter()
-    cracks = measure(mask, ground=ground, source=source, settings=settings.measure)
+    cracks = measure(mask, ground=ground, source=source, settings=stages.settings.measure)
     seconds["measure"] = time.perf_counter() - start
-    return FrameResult(regions, mask, cracks, seconds)
+    return FrameResult(regions or (), mask, cracks, seconds)
+
+
+def segment_image(source: PixelSource, stages: Stages) -> dict[str, CrackMask]:
+    """The mask of every class that the segmenter tells apart, "crack" first."""
+    return stages.segmenter.segment_classes(source, _regions(source, stages, {}), stages.settings.segment)
+
+
+def _regions(source: PixelSource, stages: Stages, seconds: dict[str, float]) -> tuple[Region, ...] | None:
+    """What is to be segmented, None for everything; adds the seconds of the stages that say so."""
+    if stages.detector is None:
+        return None
+    windows: list[Window] | None = None
+    if stages.screener is not None:
+        start = time.perf_counter()
+        windows = _screened(source, stages.detector, stages.screener, stages.settings)
+        seconds["screen"] = time.perf_counter() - start
+    start = time.perf_counter()
+    regions = stages.detector.detect(source, stages.settings.detect, windows)
+    seconds["detect"] = time.perf_counter() - start
+    return regions
+
+
+def _screened(source: PixelSource, detector: Detector, screener: Screener, settings: StageSettings) -> list[Window]:
+    """The windows the detector need look at."""
+    screen = settings.screen or ScreenSettings()
+    patches = screener.patches(source.size_wh_px)
+    cracked = screener.scores(source, patches, batch=screen.batch) >= screen.threshold
+    tiles = detector.tiles(source.size_wh_px, settings.detect)
+    return windows_to_detect(tiles, patches, cracked, margin_px=screen.margin_px)

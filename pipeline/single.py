@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from crackmap.calibration.errors import InputError, StorageError, UnreadableImageError
 from crackmap.calibration.plane import GroundPlane
-from crackmap.pipeline.frame import Stages, process_image, weights_of
+from crackmap.pipeline.frame import Stages, process_image, segment_image, weights_of
 from crackmap.pipeline.images import open_image
 from crackmap.pipeline.labels import labelled_jpeg
-from crackmap.pipeline.mask_files import IMAGE_SUFFIXES, MASK_ENDING, mask_of, masks_of_images, read_mask
+from crackmap.pipeline.mask_files import IMAGE_SUFFIXES, mask_of, masks_of_images, read_mask
 from crackmap.pipeline.pictures import overlay_jpeg
 from crackmap.pipeline.single_report import Report, image_report
 from crackmap.stages.detect.detector import Detector, DetectSettings
@@ -52,12 +52,12 @@ def detect_images(
         InputError: two pictures to be written to `out` would have the same name.
     """
     if out is not None:
-        _refuse_same_names(paths)
+        refuse_same_names(paths)
     detector = Detector.load(weights_of("detect", weights), device)
     margin_px = SegmentSettings().margin_px
     reports: list[dict[str, Any]] = []
     failed: list[str] = []
-    for path, source in _readable(paths, failed):
+    for path, source in readable_images(paths, failed):
         regions = detector.detect(source, settings)
         cells = cells_of_regions(regions, source.size_wh_px, margin_px=margin_px)
         boxes = [
@@ -67,7 +67,7 @@ def detect_images(
         share = round(area_share(cells, source.size_wh_px), 4)
         reports.append({"image": str(path), "area_share": share, "regions": boxes})
         if out is not None:
-            _write(out / f"{path.stem}_regions.jpg", overlay_jpeg(source, (), regions))
+            write_file(out / f"{path.stem}_regions.jpg", overlay_jpeg(source, (), regions))
     return reports, failed
 
 
@@ -77,12 +77,14 @@ def segment_images(paths: Sequence[Path], stages: Stages, *, out: Path, failed: 
     Raises:
         InputError: two masks would have the same name.
     """
-    _refuse_same_names(paths)
-    for path, source in _readable(paths, failed):
-        result = process_image(source, stages, ground=None)
-        target = out / f"{path.stem}{MASK_ENDING}.png"
-        _write(target, cv2.imencode(".png", result.mask.dense())[1].tobytes())
-        yield f"{path}: {100 * result.mask.segmented_share:.1f} % of the image segmented -> {target}"
+    refuse_same_names(paths)
+    for path, source in readable_images(paths, failed):
+        masks = segment_image(source, stages)
+        written = [out / f"{path.stem}_{name.replace(' ', '_')}.png" for name in masks]
+        for target, mask in zip(written, masks.values(), strict=True):
+            write_file(target, cv2.imencode(".png", mask.dense())[1].tobytes())
+        share = 100 * next(iter(masks.values())).segmented_share
+        yield f"{path}: {share:.1f} % of the image segmented -> {', '.join(map(str, written))}"
 
 
 def measure_images(
@@ -109,11 +111,11 @@ def measure_images(
             its image in size.
     """
     if out is not None:
-        _refuse_same_names(paths)
+        refuse_same_names(paths)
     masks = dict(zip(paths, masks_of_images(paths, mask), strict=True)) if mask is not None else {}
     reports: list[Report] = []
     failed: list[str] = []
-    for path, source in _readable(paths, failed):
+    for path, source in readable_images(paths, failed):
         ground = None if gsd_mm is None else GroundPlane.from_gsd(gsd_mm=gsd_mm, size_wh_px=source.size_wh_px)
         notes: tuple[str, ...] = ()
         if stages is not None:
@@ -136,7 +138,7 @@ def measure_images(
         reports.append(image_report(str(path), cracks, size_wh_px=source.size_wh_px, gsd_mm=gsd_mm, mask=beside,
                                     notes=notes, width_edges=width_edges))  # fmt: skip
         if out is not None:
-            _write(out / f"{path.stem}_cracks.jpg", labelled_jpeg(source, cracks, width_edges=width_edges))
+            write_file(out / f"{path.stem}_cracks.jpg", labelled_jpeg(source, cracks, width_edges=width_edges))
     return reports, failed
 
 
@@ -149,7 +151,7 @@ def _require_same_size(path: Path, size_wh_px: tuple[int, int], mask: Path, prob
         )
 
 
-def _readable(paths: Sequence[Path], failed: list[str]) -> Iterator[tuple[Path, ArraySource]]:
+def readable_images(paths: Sequence[Path], failed: list[str]) -> Iterator[tuple[Path, ArraySource]]:
     """Each image that can be decoded; why the others cannot is added to `failed`."""
     for path in paths:
         try:
@@ -158,7 +160,7 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> Iterator[tuple[Path, 
             failed.append(str(error))
 
 
-def _refuse_same_names(paths: Sequence[Path]) -> None:
+def refuse_same_names(paths: Sequence[Path]) -> None:
     """Outputs carry the image's name without folder and suffix: two of the same name would overwrite each other."""
     seen: dict[str, Path] = {}
     for path in paths:
@@ -171,7 +173,12 @@ def _refuse_same_names(paths: Sequence[Path]) -> None:
             )
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file, and its folder if it is missing.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

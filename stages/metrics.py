@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from crackmap.calibration.errors import require
 from crackmap.stages.measure.skeleton import thin
+from crackmap.stages.metrics_bootstrap import Interval, interval, resampled_sums
 
 Mask = NDArray[np.bool_]
 TOLERANCES_PX = (0, 2, 5)
 CENTRELINE_TOLERANCE_PX = 4
 THRESHOLDS = tuple(np.round(np.arange(0.05, 1.0, 0.05), 2).tolist())
 """Thresholds searched for the best F1 (ODS, OIS)."""
+
+LEVELS = 256
+"""Steps in which probabilities are kept: those of a CrackMask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,79 @@ def count_centrelines(predicted: Mask, true: Mask) -> Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageCounts:
+    """What one image adds to SegmentationScores; also of a class other than crack.
+
+    Attributes:
+        table: (tolerances, thresholds, 4) int64, the fields of Counts by TOLERANCES_PX and THRESHOLDS.
+        centrelines: counts of centrelines at probability 0.5.
+        levels: (LEVELS, 2) int64, pixels off and on the truth by probability * 255, rounded.
+    """
+
+    table: NDArray[np.int64]
+    centrelines: Counts
+    levels: NDArray[np.int64]
+
+    def at(self, tolerance_px: int, threshold: float = 0.5) -> Counts:
+        """Counts at one of TOLERANCES_PX and one of THRESHOLDS."""
+        row = self.table[TOLERANCES_PX.index(tolerance_px), THRESHOLDS.index(threshold)]
+        return Counts(*row.tolist())
+
+    @property
+    def best_f1(self) -> NDArray[np.float64]:
+        """(tolerances,) F1 at the threshold that suits this image best."""
+        return np.asarray(f1_of(self.table).max(axis=1), np.float64)
+
+
+def f1_of(counts: NDArray[np.generic]) -> NDArray[np.float64]:
+    """(...) F1 of counts (..., 4) in the order of Counts, with its conventions for empty masks."""
+    right, predicted, found, true = np.moveaxis(counts.astype(np.float64), -1, 0)
+    precision = np.divide(right, predicted, out=np.ones_like(right), where=predicted > 0)
+    recall = np.divide(found, true, out=np.ones_like(right), where=true > 0)
+    total = precision + recall
+    return np.asarray(np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0), np.float64)
+
+
+def count_image(probability: NDArray[np.floating], true: Mask, known: Mask | None = None) -> ImageCounts:
+    """Counts of one image.
+
+    Args:
+        probability: (height, width), 0 to 1.
+        true: (height, width).
+        known: (height, width), where the label says something; elsewhere a pixel counts neither for nor against.
+
+    Raises:
+        InputError: the arrays differ in shape.
+    """
+    require(probability.shape == true.shape, "probability", f"shape {true.shape}", probability.shape)
+    if known is not None:
+        require(known.shape == true.shape, "known", f"shape {true.shape}", known.shape)
+        probability, true = np.where(known, probability, 0.0), true & known
+    near_true = {t: near(true, t) for t in TOLERANCES_PX}
+    table = np.zeros((len(TOLERANCES_PX), len(THRESHOLDS), 4), np.int64)
+    for column, threshold in enumerate(THRESHOLDS):
+        table[:, column] = _rows_by_tolerance(probability >= threshold, true, near_true)
+    level = np.rint(probability * (LEVELS - 1)).astype(np.int64) * 2 + true
+    counted = level.ravel() if known is None else level[known]
+    levels = np.bincount(counted, minlength=2 * LEVELS).reshape(LEVELS, 2)
+    return ImageCounts(table, count_centrelines(probability >= 0.5, true), levels)
+
+
+def _rows_by_tolerance(predicted: Mask, true: Mask, near_true: dict[int, Mask]) -> list[tuple[int, int, int, int]]:
+    n_predicted, n_true = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
+    if not n_predicted:
+        return [(0, 0, 0, n_true) for _ in near_true]
+    distance = cv2.distanceTransform((~predicted).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    on_true = distance[true]
+    return [
+        (int(np.count_nonzero(predicted & allowed)), n_predicted, int(np.count_nonzero(on_true <= t)), n_true)
+        for t, allowed in near_true.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentationScores:
-    """Scores of a set of images, crack class.
+    """Scores of a set of images, one class.
 
     Attributes:
         at_half: counts at probability 0.5 by tolerance in pixels.
@@ -102,6 +177,8 @@ class SegmentationScores:
         ois: mean over images of each image's best F1, by tolerance.
         paper_style: overall accuracy, class-averaged and support-weighted precision, recall and F1, mean IoU over
             road and crack: how papers report; the background dominates them.
+        curve: by tolerance, (threshold, precision, recall) of the whole set, thresholds ascending.
+        levels: (LEVELS, 2) pixels off and on the truth by probability * 255.
     """
 
     at_half: dict[int, Counts]
@@ -109,41 +186,68 @@ class SegmentationScores:
     ods: dict[int, tuple[float, float]]
     ois: dict[int, float]
     paper_style: dict[str, float]
+    curve: dict[int, list[tuple[float, float, float]]]
+    levels: NDArray[np.int64]
 
 
 def score_segmentation(pairs: Iterable[tuple[NDArray[np.floating], Mask]]) -> SegmentationScores:
     """Scores of (probability, truth) pairs, each (height, width)."""
-    totals = {(t, p): Counts() for t in TOLERANCES_PX for p in THRESHOLDS}
-    best_per_image: dict[int, list[float]] = {t: [] for t in TOLERANCES_PX}
-    centrelines, pixels = Counts(), 0
-    for probability, true in pairs:
-        near_true = {t: near(true, t) for t in TOLERANCES_PX}
-        best = dict.fromkeys(TOLERANCES_PX, 0.0)
-        for threshold in THRESHOLDS:
-            predicted = probability >= threshold
-            for tolerance, counts in _counts_by_tolerance(predicted, true, near_true).items():
-                totals[tolerance, threshold] += counts
-                best[tolerance] = max(best[tolerance], counts.f1)
-        for tolerance, f1 in best.items():
-            best_per_image[tolerance].append(f1)
-        centrelines += count_centrelines(probability >= 0.5, true)
-        pixels += true.size
-    at_half = {t: totals[t, 0.5] for t in TOLERANCES_PX}
-    ods = {t: max((totals[t, p].f1, p) for p in THRESHOLDS) for t in TOLERANCES_PX}
-    ois = {t: float(np.mean(values)) if values else 0.0 for t, values in best_per_image.items()}
-    return SegmentationScores(at_half, centrelines, ods, ois, _paper_style(at_half[0], pixels))
+    return score_images([count_image(probability, true) for probability, true in pairs])
 
 
-def _counts_by_tolerance(predicted: Mask, true: Mask, near_true: dict[int, Mask]) -> dict[int, Counts]:
-    n_predicted, n_true = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
-    if not n_predicted:
-        return {t: Counts(0, 0, 0, n_true) for t in near_true}
-    distance = cv2.distanceTransform((~predicted).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    on_true = distance[true]
-    return {
-        t: Counts(int(np.count_nonzero(predicted & allowed)), n_predicted, int(np.count_nonzero(on_true <= t)), n_true)
-        for t, allowed in near_true.items()
-    }
+def score_images(images: Sequence[ImageCounts]) -> SegmentationScores:
+    """Scores of a set from the counts of its images; pixels of all images count alike.
+
+    Raises:
+        InputError: no image.
+    """
+    require(len(images) > 0, "images", "the counts of one image or more", 0)
+    total = np.sum([image.table for image in images], axis=0)
+    levels = np.sum([image.levels for image in images], axis=0)
+    best = np.mean([image.best_f1 for image in images], axis=0)
+    rows = {t: [Counts(*row) for row in total[i].tolist()] for i, t in enumerate(TOLERANCES_PX)}
+    at_half = {t: rows[t][THRESHOLDS.index(0.5)] for t in TOLERANCES_PX}
+    return SegmentationScores(
+        at_half=at_half,
+        centrelines=sum((image.centrelines for image in images), Counts()),
+        ods={t: max((c.f1, p) for c, p in zip(rows[t], THRESHOLDS, strict=True)) for t in TOLERANCES_PX},
+        ois={t: float(best[i]) for i, t in enumerate(TOLERANCES_PX)},
+        paper_style=_paper_style(at_half[0], int(levels.sum())),
+        curve={
+            t: [(p, c.precision, c.recall) for c, p in zip(rows[t], THRESHOLDS, strict=True)] for t in TOLERANCES_PX
+        },
+        levels=levels,
+    )
+
+
+def segmentation_intervals(images: Sequence[ImageCounts], *, seed: int = 0) -> dict[str, Interval]:
+    """95 % bootstrap intervals over images of precision, recall, F1, best F1 and clIoU.
+
+    Returns:
+        By name, "precision_2px" for probability 0.5, "ods_2px", "ois_2px", "cl_iou_4px".
+    """
+    sums = resampled_sums(np.stack([image.table for image in images]), seed=seed)
+    best = resampled_sums(np.stack([np.append(image.best_f1, 1.0) for image in images]), seed=seed)
+    lines = resampled_sums(np.array([_fields(image.centrelines) for image in images]), seed=seed)
+    half, result = THRESHOLDS.index(0.5), {}
+    for i, t in enumerate(TOLERANCES_PX):
+        right, predicted, found, true = np.moveaxis(sums[:, i, half], -1, 0)
+        result[f"precision_{t}px"] = interval(_ratio(right, predicted))
+        result[f"recall_{t}px"] = interval(_ratio(found, true))
+        result[f"f1_{t}px"] = interval(f1_of(sums[:, i, half]))
+        result[f"ods_{t}px"] = interval(f1_of(sums[:, i]).max(axis=1))
+        result[f"ois_{t}px"] = interval(best[:, i] / best[:, -1])
+    right, predicted, _, true = lines.T
+    result["cl_iou_4px"] = interval(_ratio(right, predicted + true - right))
+    return result
+
+
+def _fields(counts: Counts) -> tuple[int, int, int, int]:
+    return counts.right, counts.predicted, counts.found, counts.true
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.ones_like(part), where=whole > 0)
 
 
 def _paper_style(crack: Counts, pixels: int) -> dict[str, float]:
@@ -157,67 +261,3 @@ def _paper_style(crack: Counts, pixels: int) -> dict[str, float]:
         scores[f"class_averaged_{name}"] = (of_crack + of_road) / 2
         scores[f"support_weighted_{name}"] = share * of_crack + (1 - share) * of_road
     return scores
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionScores:
-    """Scores of the first stage over a set of images.
-
-    Attributes:
-        precision: share of boxes that hold crack pixels (Pr).
-        segmentation_error: share of crack pixels outside every box (Es).
-        reduction: 1 - share of pixels inside the union of boxes.
-        length_share: share of crack LENGTH inside the cells passed on.
-        area_share: share of the image area passed on.
-    """
-
-    precision: float
-    segmentation_error: float
-    reduction: float
-    length_share: float
-    area_share: float
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionCounts:
-    """What one image adds to DetectionScores."""
-
-    boxes: int
-    boxes_with_crack: int
-    crack_px: int
-    crack_px_in_boxes: int
-    pixels: int
-    box_px: int
-    length_px: int
-    length_px_passed: int
-    passed_px: int
-
-
-def count_detection(boxes_xyxy_px: NDArray[np.float64], passed: Mask, true: Mask) -> DetectionCounts:
-    """Counts of one image from its boxes (N, 4), the mask of pixels passed on, and the true cracks."""
-    inside = np.zeros(true.shape, bool)
-    with_crack = 0
-    for x0, y0, x1, y1 in np.round(boxes_xyxy_px).astype(int).clip(0).tolist():
-        inside[y0:y1, x0:x1] = True
-        with_crack += bool(true[y0:y1, x0:x1].any())
-    centreline = thin(true)
-    return DetectionCounts(
-        len(boxes_xyxy_px), with_crack, int(true.sum()), int((true & inside).sum()), true.size, int(inside.sum()),
-        int(centreline.sum()), int((centreline & passed).sum()), int(passed.sum()),
-    )  # fmt: skip
-
-
-def score_detection(counts: Sequence[DetectionCounts]) -> DetectionScores:
-    """Scores of a set of images from their counts."""
-
-    def ratio(part: str, whole: str, empty: float) -> float:
-        total = sum(getattr(item, whole) for item in counts)
-        return sum(getattr(item, part) for item in counts) / total if total else empty
-
-    return DetectionScores(
-        precision=ratio("boxes_with_crack", "boxes", 1.0),
-        segmentation_error=1 - ratio("crack_px_in_boxes", "crack_px", 1.0),
-        reduction=1 - ratio("box_px", "pixels", 0.0),
-        length_share=ratio("length_px_passed", "length_px", 1.0),
-        area_share=ratio("passed_px", "pixels", 0.0),
-    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Weights:
         tensors: state dictionary, float32.
         sha256: hash of the file.
         name: file name.
+        calibration: class -> scale and offset of its logits, so that probabilities are what they say.
+        trained_on: the data sets, with which the licence of the weights goes.
     """
 
     stage: str
@@ -39,15 +41,33 @@ class Weights:
     tensors: Mapping[str, Tensor]
     sha256: str
     name: str
+    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    trained_on: tuple[str, ...] = ()
 
 
-def save_weights(path: Path, module: nn.Module, *, stage: str, net: str, config: object) -> str:
-    """Writes the module's weights in half precision and returns the file's sha256."""
+def save_weights(
+    path: Path,
+    module: nn.Module,
+    *,
+    stage: str,
+    net: str,
+    config: object,
+    calibration: Mapping[str, tuple[float, float]] | None = None,
+    trained_on: Sequence[str] = (),
+) -> str:
+    """Writes the module's weights in half precision and returns the file's sha256; arguments as in Weights."""
     tensors = {
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for key, value in module.state_dict().items()
     }
-    header = {"format": FORMAT, "stage": stage, "net": net, "config": json.dumps(asdict(config))}  # type: ignore[call-overload]
+    header = {
+        "format": FORMAT,
+        "stage": stage,
+        "net": net,
+        "config": json.dumps(asdict(config)),  # type: ignore[call-overload]
+        "calibration": json.dumps(dict(calibration or {})),
+        "trained_on": json.dumps(list(trained_on)),
+    }
     content = save_safetensors(tensors, metadata=header)
     path.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
@@ -80,7 +100,12 @@ def read_weights(path: Path, *, stage: str | None = None, sha256: str | None = N
     if stage is not None and header["stage"] != stage:
         raise WeightsError(f"weights {path.name}: expected weights of the {stage} stage, got {header['stage']}; "
                            f"did you mean --{header['stage']}-weights?")  # fmt: skip
-    return Weights(header["stage"], header["net"], json.loads(header["config"]), tensors, found, path.name)
+    calibration = {name: (float(scale), float(offset))
+                   for name, (scale, offset) in json.loads(header.get("calibration", "{}")).items()}  # fmt: skip
+    trained_on = tuple(json.loads(header.get("trained_on", "[]")))
+    return Weights(
+        header["stage"], header["net"], json.loads(header["config"]), tensors, found, path.name, calibration, trained_on
+    )
 
 
 def load_into(module: nn.Module, weights: Weights) -> None:

@@ -5,7 +5,7 @@ Crop `i` of a training run depends on (seed, i) alone, not on the number of load
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +16,37 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from crackmap.calibration.errors import require
-from crackmap.stages.datasets.sources import DATA_SETS, Labels, load_split
+from crackmap.stages.datasets.labels import SEALED, Labels, Mask
+from crackmap.stages.datasets.sources import check_name, load_split
 from crackmap.stages.render.scene import render_crop, through_jpeg
-from crackmap.stages.render.surface import FloatImage, procedural_road
+from crackmap.stages.render.surface import FloatImage, add_shadow, procedural_road
 
 RENDERED = "rendered"
 """Name of the rendered share in a mixture."""
 
-SEGMENT_MIXTURE: Mapping[str, float] = {RENDERED: 0.45, "cracksc": 0.20, "paveseg": 0.15, "dnit": 0.20}
+SEGMENT_MIXTURE: Mapping[str, float] = {RENDERED: 0.32, "cracksc": 0.20, "paveseg": 0.24, "dnit": 0.24}
 """Share of each source in a training batch of the segmenter."""
 
 DETECT_MIXTURE: Mapping[str, float] = {RENDERED: 0.35, "cracksc": 0.10, "paveseg": 0.15, "dnit": 0.40}
 """Share of each source in a training batch of the detector: it must above all know survey frames."""
+
+
+CLASSES = ("crack", SEALED)
+"""What a crop is labelled with, in the order of its channels."""
+
+SCALES = (0.65, 1.7)
+"""Least and greatest enlargement of a real crop."""
+
+MARKS = 4000
+"""Places kept of each image to centre crops on."""
+
+SEEN_SHARE = 0.3
+"""Boxes of which a crop shows less are no aim for the detector."""
+
+CRACKED, LIKE_CRACKS = 0, 1
+
+Marked = tuple[Labels, NDArray[np.float64]]
+"""An image, and (N, 2) places in it to centre crops on."""
 
 
 def check_mixture(mixture: Mapping[str, float]) -> None:
@@ -36,9 +55,9 @@ def check_mixture(mixture: Mapping[str, float]) -> None:
     Raises:
         InputError: naming the source and what is known.
     """
-    known = (RENDERED, *DATA_SETS)
     for name, share in mixture.items():
-        require(name in known, "mixture", f"sources out of {', '.join(known)}", name)
+        if name != RENDERED:
+            check_name(name)
         require(share > 0, f"mixture {name}", "a share above 0", share)
 
 
@@ -48,28 +67,39 @@ class Crop:
 
     Attributes:
         image: (side, side, 3) uint8 RGB.
-        crack: (side, side) float32, share of each pixel covered by crack.
-        weight: (side, side) float32, trust in each pixel's label.
+        target: (classes, side, side) float32, share of each pixel covered by each of CLASSES.
+        weight: (classes, side, side) float32, trust in each pixel's label; 0 where the set does not say.
+        boxes_xyxy_px: (N, 4) float64 boxes of a set that was labelled with boxes; None: they follow from `target`.
     """
 
     image: NDArray[np.uint8]
-    crack: NDArray[np.float32]
+    target: NDArray[np.float32]
     weight: NDArray[np.float32]
+    boxes_xyxy_px: NDArray[np.float64] | None = None
 
 
 class CropSource:
     """Draws crops of `side_px` from a mixture of data sets, all decoded once and held in memory."""
 
-    def __init__(self, data: Path, mixture: Mapping[str, float], *, side_px: int, split: str = "train") -> None:
+    def __init__(
+        self,
+        data: Path | None,
+        mixture: Mapping[str, float],
+        *,
+        side_px: int,
+        scales: tuple[float, float] = SCALES,
+        split: str = "train",
+    ) -> None:
         check_mixture(mixture)
-        self.side_px = side_px
+        self.side_px, self._scales = side_px, scales
         self._names = list(mixture)
         self._shares = np.array([mixture[name] for name in self._names], float) / sum(mixture.values())
         self._images = {
             name: [image.read() for image in load_split(name, split, data)] for name in mixture if name != RENDERED
         }
-        self._cracked = {
-            name: [i for i, labels in enumerate(images) if labels.crack.any()] for name, images in self._images.items()
+        self._marked = {
+            name: (_marked(images, lambda labels: labels.crack), _marked(images, _like_cracks))
+            for name, images in self._images.items()
         }
 
     def draw(self, rng: np.random.Generator) -> Crop:
@@ -79,46 +109,59 @@ class CropSource:
         return augment(rng, crop)
 
     def _real(self, rng: np.random.Generator, name: str) -> Crop:
-        # Two crops in three are centred on a crack: elsewhere a road has hardly any crack pixel to learn from.
-        cracked = self._cracked[name]
-        if cracked and rng.random() < 0.67:
-            labels = self._images[name][cracked[int(rng.integers(len(cracked)))]]
-            centre = _random_crack_pixel(rng, labels)
+        # Elsewhere a road has hardly any pixel of a crack, or of what looks like one, to learn from.
+        wanted = self._marked[name][CRACKED if rng.random() < 0.75 else LIKE_CRACKS]
+        if wanted and rng.random() < 0.75:
+            labels, marks = wanted[int(rng.integers(len(wanted)))]
+            centre = marks[int(rng.integers(len(marks)))]
         else:
             labels = self._images[name][int(rng.integers(len(self._images[name])))]
             centre = rng.uniform(0, 1, 2) * labels.crack.shape[::-1]
-        return _window(rng, labels, centre, self.side_px)
+        return _window(rng, labels, centre, self.side_px, self._scales)
 
     def _rendered(self, rng: np.random.Generator) -> Crop:
         background = self._crack_free(rng)
         if background is None:
             background = procedural_road(rng, (self.side_px, self.side_px))
-        image, covered = render_crop(rng, background)
-        return Crop(image, covered, np.ones(covered.shape, np.float32))
+        image, crack, sealed = render_crop(rng, background)
+        target = np.stack([crack, sealed])
+        return Crop(image, target, np.ones_like(target))
 
     def _crack_free(self, rng: np.random.Generator) -> FloatImage | None:
-        """A crack-free, fully trusted window of a real image; None where three tries find none."""
+        """A fully trusted window of a real image without any mark; None where three tries find none."""
         if not self._images or rng.random() < 0.15:
             return None
         names = [name for name in self._names if name != RENDERED]
         for _ in range(3):
             images = self._images[names[int(rng.integers(len(names)))]]
             labels = images[int(rng.integers(len(images)))]
-            crop = _window(rng, labels, rng.uniform(0, 1, 2) * labels.crack.shape[::-1], self.side_px)
-            if not crop.crack.any() and crop.weight.mean() > 0.9:
+            crop = _window(rng, labels, rng.uniform(0, 1, 2) * labels.crack.shape[::-1], self.side_px, self._scales)
+            if not crop.target.any() and crop.weight[0].mean() > 0.9:
                 return crop.image.astype(np.float32)
         return None
 
 
-def _random_crack_pixel(rng: np.random.Generator, labels: Labels) -> NDArray[np.float64]:
-    flat = np.flatnonzero(labels.crack)
-    y, x = divmod(int(flat[int(rng.integers(len(flat)))]), labels.crack.shape[1])
-    return np.array([x, y], float)
+def _marks(mask: Mask) -> NDArray[np.float64]:
+    """(N, 2) x, y of some pixels of a mask, evenly taken, at most MARKS of them."""
+    flat = np.flatnonzero(mask)
+    flat = flat[:: max(len(flat) // MARKS, 1)]
+    return np.column_stack([flat % mask.shape[1], flat // mask.shape[1]]).astype(np.float64)
 
 
-def _window(rng: np.random.Generator, labels: Labels, centre_xy: NDArray[np.float64], side_px: int) -> Crop:
-    """A side_px window around (about) `centre_xy` at a random scale, reflected where it leaves the image."""
-    scale = float(np.exp(rng.uniform(np.log(0.7), np.log(1.5))))
+def _marked(images: Sequence[Labels], select: Callable[[Labels], Mask]) -> list[Marked]:
+    found = [(labels, _marks(select(labels))) for labels in images]
+    return [(labels, marks) for labels, marks in found if len(marks)]
+
+
+def _window(
+    rng: np.random.Generator,
+    labels: Labels,
+    centre_xy: NDArray[np.float64],
+    side_px: int,
+    scales: tuple[float, float],
+) -> Crop:
+    """A side_px window around (about) `centre_xy` at a random scale."""
+    scale = float(np.exp(rng.uniform(*np.log(scales))))
     taken = int(min(side_px / scale, *labels.crack.shape))
     shift = rng.uniform(-0.35, 0.35, 2) * taken
     limit = np.array(labels.crack.shape[::-1]) - taken
@@ -130,22 +173,43 @@ def _window(rng: np.random.Generator, labels: Labels, centre_xy: NDArray[np.floa
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(np.ascontiguousarray(array), (side_px, side_px), interpolation=method))
 
-    return Crop(
-        resized(labels.image[window]).astype(np.uint8),
-        resized(labels.crack[window].astype(np.float32)),
-        resized(labels.weight[window]),
-    )
+    crack = resized(labels.crack[window].astype(np.float32))
+    weight = resized(labels.weight[window])
+    sealed = labels.others.get(SEALED)
+    if sealed is None:
+        # A crack is not sealed; what the rest of the picture shows is not said.
+        target, weights = np.stack([crack, np.zeros_like(crack)]), np.stack([weight, weight * crack])
+    else:
+        target = np.stack([crack, resized(sealed[window].astype(np.float32))])
+        weights = np.stack([weight, (weight > 0).astype(np.float32)])
+    boxes = labels.boxes_xyxy_px
+    seen = None if boxes is None else _kept((boxes - np.array([x, y, x, y])) * (side_px / taken), side_px)
+    return Crop(resized(labels.image[window]).astype(np.uint8), target, weights, seen)
+
+
+def _kept(boxes_xyxy_px: NDArray[np.float64], side_px: int) -> NDArray[np.float64]:
+    """(M, 4) what the crop shows of the boxes (N, 4), without those of which it shows little."""
+    seen = np.clip(boxes_xyxy_px, 0, side_px)
+    share = np.prod(seen[:, 2:] - seen[:, :2], axis=1) / np.prod(boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2], axis=1)
+    return np.asarray(seen[share > SEEN_SHARE], np.float64)
+
+
+def _like_cracks(labels: Labels) -> Mask:
+    nothing = np.zeros(labels.crack.shape, bool)
+    return np.asarray(np.logical_or.reduce([nothing, *labels.others.values()]), bool)
 
 
 def augment(rng: np.random.Generator, crop: Crop) -> Crop:
-    """Quarter turns, mirror, grey, exposure and contrast, shadow, blur, noise, JPEG."""
+    """Quarter turns, mirror, shadow, grey, exposure and contrast, blur, noise, JPEG."""
     turns, mirror = int(rng.integers(4)), rng.random() < 0.5
 
-    def turned(array: NDArray[np.generic]) -> NDArray[np.generic]:
-        result = np.rot90(array, turns)
-        return np.ascontiguousarray(result[:, ::-1] if mirror else result)
+    def turned(array: NDArray[np.generic], axes: tuple[int, int]) -> NDArray[np.generic]:
+        result = np.rot90(array, turns, axes)
+        return np.ascontiguousarray(np.flip(result, axes[1]) if mirror else result)
 
-    image = turned(crop.image).astype(np.float32)
+    image = turned(crop.image, (0, 1)).astype(np.float32)
+    if rng.random() < 0.12:
+        add_shadow(rng, image)
     if rng.random() < 0.5:
         image[:] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     mean = image.mean()
@@ -158,11 +222,23 @@ def augment(rng: np.random.Generator, crop: Crop) -> Crop:
     picture = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.25:
         picture = through_jpeg(picture, quality=int(rng.integers(40, 95)))
-    return Crop(picture, turned(crop.crack).astype(np.float32), turned(crop.weight).astype(np.float32))
+    target, weight = (turned(array, (1, 2)).astype(np.float32) for array in (crop.target, crop.weight))
+    boxes = crop.boxes_xyxy_px
+    return Crop(picture, target, weight, None if boxes is None else _turned_boxes(boxes, turns, mirror, len(picture)))
+
+
+def _turned_boxes(boxes_xyxy_px: NDArray[np.float64], turns: int, mirror: bool, side_px: int) -> NDArray[np.float64]:
+    """Boxes (N, 4) of a square picture after as many quarter turns against the clock, and a mirror left to right."""
+    corners = boxes_xyxy_px.reshape(-1, 2, 2)
+    for _ in range(turns):
+        corners = np.stack([corners[..., 1], side_px - corners[..., 0]], axis=-1)
+    if mirror:
+        corners = np.stack([side_px - corners[..., 0], corners[..., 1]], axis=-1)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
 class CropDataset(Dataset[dict[str, torch.Tensor]]):
-    """`length` crops of a source as tensors: image (3, S, S) uint8, crack and weight (1, S, S) float32."""
+    """`length` crops of a source as tensors: image (3, S, S) uint8, target and weight (classes, S, S) float32."""
 
     def __init__(self, source: CropSource, *, length: int, seed: int, start: int = 0) -> None:
         self._source, self._length, self._seed, self._start = source, length, seed, start
@@ -175,6 +251,6 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         crop = self._source.draw(np.random.default_rng((self._seed, self._start + index)))
         return {
             "image": torch.from_numpy(crop.image).permute(2, 0, 1).contiguous(),
-            "crack": torch.from_numpy(crop.crack)[None],
-            "weight": torch.from_numpy(crop.weight)[None],
+            "target": torch.from_numpy(crop.target),
+            "weight": torch.from_numpy(crop.weight),
         }

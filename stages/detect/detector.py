@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -63,10 +64,17 @@ class Detector:
         chosen = choose_device(device)
         return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), config, chosen)
 
-    def detect(self, source: PixelSource, settings: DetectSettings) -> tuple[Region, ...]:
-        """The regions of one image, best first."""
+    def tiles(self, size_wh_px: tuple[int, int], settings: DetectSettings) -> list[Window]:
+        """The tiles of an image of this size."""
+        return even_tiles(size_wh_px, tile_px=settings.tile_px, overlap_px=settings.overlap_px)
+
+    def detect(
+        self, source: PixelSource, settings: DetectSettings, within: Sequence[Window] | None = None
+    ) -> tuple[Region, ...]:
+        """The regions of one image, best first; looks at the windows `within` instead of all tiles, if given."""
+        windows = self.tiles(source.size_wh_px, settings) if within is None else within
         boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
-        for tile in even_tiles(source.size_wh_px, tile_px=settings.tile_px, overlap_px=settings.overlap_px):
+        for tile in windows:
             tile_boxes, tile_scores = self._detect_tile(source.read(tile.x0, tile.y0, tile.width, tile.height))
             tile_boxes += (tile.x0, tile.y0, tile.x0, tile.y0)
             keep = (tile_scores >= settings.score) & _away_from_seams(tile_boxes, tile, source.size_wh_px)

@@ -54,7 +54,7 @@ class RetinaNetConfig:
         require(self.channels % 16 == 0, "channels", "a multiple of 16", self.channels)
 
 
-PUBLISHED_RESNET50 = RetinaNetConfig("resnet50", 1.0, 5, 256, 32, 0)
+PUBLISHED = RetinaNetConfig("resnet50", 1.0, 5, 256, 32, 0)
 """The detector as published: ResNet-50, P3..P7, anchors 32 to 512, whole image."""
 
 

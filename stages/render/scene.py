@@ -15,6 +15,12 @@ from crackmap.stages.render.stroke import coverage_of, outline
 WIDTHS_PX = (0.8, 20.0)
 """Narrowest and widest drawn crack."""
 
+FILLED_BELOW_PX = 8.0
+"""Wider cracks are open and dark."""
+
+SEALED_SHARE = 0.18
+"""How often a training crop shows a sealed crack, and then another one."""
+
 
 def random_cracks(rng: np.random.Generator, size_wh_px: tuple[int, int]) -> list[CrackPath]:
     """None, one or a few cracks with branches, or an alligator patch: the mix that training crops show."""
@@ -70,7 +76,12 @@ def paint_cracks(
         lip = cv2.GaussianBlur(covered, (0, 0), 1.5) * (1 - covered)
         image *= 1 + (lip * rng.uniform(0.05, 0.3))[..., None]
     depth = np.clip(covered * darkness * uneven, 0, 0.95)
-    image *= 1 - depth[..., None]
+    if widest_px < FILLED_BELOW_PX and rng.random() < 0.08:
+        # Sand, efflorescence, moss: a filled crack is paler than the road, or of another colour.
+        filling = rng.uniform(0.85, 1.6) * image.mean() * np.array([1.0, rng.uniform(0.8, 1.0), rng.uniform(0.5, 1.0)])
+        image += (depth * 0.8)[..., None] * (filling.astype(np.float32) - image)
+        return
+    image *= 1 - depth[..., None] * rng.uniform(0.85, 1.0, 3).astype(np.float32)
 
 
 def photograph(rng: np.random.Generator, image: surface.FloatImage) -> NDArray[np.uint8]:
@@ -92,17 +103,20 @@ def through_jpeg(picture: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint
 
 def render_crop(
     rng: np.random.Generator, background: surface.FloatImage
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A training crop on `background` (changed in place) and its label.
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """A training crop on `background` (changed in place) and its labels.
 
     Returns:
-        The picture (height, width, 3) uint8 and the crack coverage (height, width), 0 to 1.
+        The picture (height, width, 3) uint8, and the coverage (height, width), 0 to 1, by cracks and by sealed cracks.
     """
     height, width = background.shape[:2]
     for add, share in surface.DISTRACTORS:
         if rng.random() < share:
             add(rng, background)
+    sealed = np.zeros((height, width), np.float32)
+    while rng.random() < SEALED_SHARE:
+        sealed = np.maximum(sealed, surface.add_sealed_crack(rng, background))
     cracks = random_cracks(rng, (width, height))
     covered = coverage(cracks, (width, height))
     paint_cracks(rng, background, covered, max((float(crack.width_px.max()) for crack in cracks), default=0.0))
-    return photograph(rng, background), covered
+    return photograph(rng, background), covered, sealed * (1 - covered)

@@ -61,14 +61,15 @@ def add_joint(rng: np.random.Generator, image: FloatImage) -> None:
 
 
 def add_grooves(rng: np.random.Generator, image: FloatImage) -> None:
-    """Periodic, broken grooves (tined concrete, ravelled lanes) in a soft patch at any angle and pitch."""
+    """Periodic grooves at any angle and pitch: whole ones (tined concrete), or broken in a soft patch (ravelling)."""
     height, width = image.shape[:2]
     angle, pitch = rng.uniform(0, np.pi), rng.uniform(4, 32)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     phase = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / pitch)
     phase += value_noise(rng, (width, height), rng.uniform(20, 80)) * rng.uniform(0.1, 1.2)
     wave = np.clip(np.cos(phase) - rng.uniform(0.2, 0.8), 0, None)
-    broken = np.clip(value_noise(rng, (width, height), rng.uniform(8, 40)) + rng.uniform(-0.3, 1.0), 0, 1)
+    whole = 2.0 if rng.random() < 0.35 else 0.0
+    broken = np.clip(value_noise(rng, (width, height), rng.uniform(8, 40)) + rng.uniform(-0.3, 1.0) + whole, 0, 1)
     patch = np.clip(value_noise(rng, (width, height), 120) * 2 + rng.uniform(0.2, 1.5), 0, 1)
     image *= 1 - (wave * broken * patch * rng.uniform(0.1, 0.5))[..., None]
 
@@ -82,14 +83,73 @@ def add_specks(rng: np.random.Generator, image: FloatImage) -> None:
     image *= 1 - np.clip(specks * rng.uniform(0.4, 1.2), 0, 0.8)[..., None]
 
 
-def add_sealed_crack(rng: np.random.Generator, image: FloatImage) -> None:
-    """A broad, even, soft-edged band of sealant along a crack's course."""
+def add_sealed_crack(rng: np.random.Generator, image: FloatImage) -> NDArray[np.float32]:
+    """A smooth, soft-edged band of sealant along a crack's course; returns its coverage (height, width), 0 to 1.
+
+    Sealant covers the texture and has one tone; its band is poured by hand, so its width varies slowly.
+    """
     height, width = image.shape[:2]
     path = random_crack(rng, (width, height), width_px=1.0)
-    band = draw_coverage(path.xy_px, np.full(len(path.xy_px), rng.uniform(9, 26)), (width, height))
-    band = cv2.GaussianBlur(band, (0, 0), rng.uniform(0.6, 2.0))
-    tone = rng.uniform(20, 80) if rng.random() < 0.8 else rng.uniform(150, 200)
-    image += (band * rng.uniform(0.5, 0.95))[..., None] * (tone - image)
+    band_px = float(np.exp(rng.uniform(np.log(5), np.log(34))))
+    varying = np.exp(rng.uniform(0.03, 0.2) * smooth_noise(rng, len(path.xy_px), 6))
+    band = draw_coverage(path.xy_px, band_px * varying, (width, height))
+    soft = cv2.GaussianBlur(band, (0, 0), rng.uniform(0.6, 2.0))
+    surroundings = float(image.mean())
+    tone = surroundings * (rng.uniform(0.25, 0.75) if rng.random() < 0.85 else rng.uniform(1.15, 1.5))
+    image += (soft * rng.uniform(0.65, 0.97))[..., None] * (tone - image)
+    return band
+
+
+def add_leaves(rng: np.random.Generator, image: FloatImage) -> None:
+    """Leaves and litter: small ellipses of other colours, with a shadow on one side."""
+    height, width = image.shape[:2]
+    for _ in range(int(rng.integers(1, 14))):
+        centre, long_px = rng.uniform(0, 1, 2) * (width, height), rng.uniform(3, 14)
+        axes, angle = (long_px, long_px * rng.uniform(0.2, 0.6)), rng.uniform(0, 180)
+        mask = np.zeros((height, width), np.float32)
+        for offset, tone in ((rng.uniform(1, 2.5, 2), 0.5), (np.zeros(2), None)):
+            mask[:] = 0
+            box = ((centre + offset).tolist(), (2 * axes[0], 2 * axes[1]), angle)
+            cv2.ellipse(mask, box, 1.0, -1, cv2.LINE_AA)
+            colour = image * tone if tone else rng.uniform(60, 230) * np.array([1.0, rng.uniform(0.6, 1), 0.5])
+            image += mask[..., None] * (colour.astype(np.float32) - image)
+
+
+def add_cover(rng: np.random.Generator, image: FloatImage) -> None:
+    """The cover of a manhole or a drain: a disc or box with a rim, a gap around it and a pattern."""
+    height, width = image.shape[:2]
+    centre, radius = rng.uniform(0.1, 0.9, 2) * (width, height), rng.uniform(14, 0.35 * min(width, height))
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    turn, flat = rng.uniform(0, np.pi), rng.uniform(0.4, 1.0)
+    u = (x - centre[0]) * np.cos(turn) + (y - centre[1]) * np.sin(turn)
+    v = ((y - centre[1]) * np.cos(turn) - (x - centre[0]) * np.sin(turn)) / flat
+    distance = np.hypot(u, v) if rng.random() < 0.6 else np.maximum(np.abs(u), np.abs(v))
+    inside = np.clip(radius - distance + 0.5, 0, 1)
+    pitch = rng.uniform(4, 12)
+    pattern = np.cos(u * 2 * np.pi / pitch) * (np.cos(v * 2 * np.pi / pitch) if rng.random() < 0.6 else 1.0)
+    tone = image.mean() * rng.uniform(0.5, 1.15) + pattern * rng.uniform(2, 22)
+    image += (inside * rng.uniform(0.7, 1.0))[..., None] * (tone[..., None] - image)
+    gap = np.clip(rng.uniform(0.8, 2.5) - np.abs(distance - radius), 0, 1)
+    image *= 1 - (gap * rng.uniform(0.2, 0.7))[..., None]
+
+
+def add_wheel_path(rng: np.random.Generator, image: FloatImage) -> None:
+    """A polished or oily band: another tone, less texture, soft borders."""
+    height, width = image.shape[:2]
+    angle, half = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.3), rng.uniform(20, 120)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    across = (x - rng.uniform(0, width)) * np.cos(angle) + (y - rng.uniform(0, height)) * np.sin(angle)
+    band = np.exp(-0.5 * (across / half) ** 4)[..., None]
+    smooth = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.0, 2.5))
+    image += band * (rng.uniform(0.75, 1.25) * (image + rng.uniform(0.2, 0.9) * (smooth - image)) - image)
+
+
+def add_aggregate(rng: np.random.Generator, image: FloatImage) -> None:
+    """Exposed aggregate: stones of several pixels with dark gaps between them."""
+    height, width = image.shape[:2]
+    pixel_mm = float(rng.uniform(0.5, 2.0))
+    stones = asphalt_tile(rng, (width, height), (pixel_mm, pixel_mm))
+    image += (stones * rng.uniform(0.6, 2.0))[..., None]
 
 
 def add_paint(rng: np.random.Generator, image: FloatImage) -> None:
@@ -123,15 +183,21 @@ def add_patch_edge(rng: np.random.Generator, image: FloatImage) -> None:
     cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 1.0, lineType=cv2.LINE_AA, shift=4)
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 1.5))
     image *= 1 - (mask * rng.uniform(-0.2, 0.35))[..., None]
+    if rng.random() < 0.4:
+        seam = np.clip(1 - np.abs(mask - 0.5) * rng.uniform(2, 4), 0, 1)
+        image *= 1 - (seam * rng.uniform(0.1, 0.5))[..., None]
 
 
 DISTRACTORS = (
     (add_grooves, 0.25),
     (add_specks, 0.25),
-    (add_joint, 0.08),
-    (add_sealed_crack, 0.15),
+    (add_aggregate, 0.12),
+    (add_wheel_path, 0.12),
+    (add_joint, 0.10),
     (add_patch_edge, 0.12),
     (add_paint, 0.12),
+    (add_cover, 0.05),
+    (add_leaves, 0.08),
     (add_shadow, 0.25),
 )
 """What is drawn on a training crop without a label, and how often. Grooves and specks cured most false alarms."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from crackmap.calibration.errors import require
+from crackmap.stages.encoders import Normalise, build_encoder
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+LOW_LEVEL = ("conv1", "block1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,38 +26,55 @@ class CrackSegConfig:
     Attributes:
         encoder: name of an encoder of segmentation-models-pytorch that can run at output stride 16.
         reduce_channels: channels of the fused Block3 + Block4 before the multiscale module; 0 = all (published).
+        fuse_block3: whether the multiscale module sees Block3 beside Block4.
         branches: (kernel, dilation rate) of each parallel branch of the multiscale module.
         branch_channels: channels of each branch.
         multiscale_channels: channels behind the multiscale module's 1x1 convolution.
-        low_channels: channels of the low-level features (Conv1 + Block1) at 1/4.
+        low_level: which low-level features the up-sampling module joins, out of "conv1" and "block1".
+        low_channels: channels of these at 1/4.
         high_channels: channels of the high-level features when they join at 1/4.
         decoder_channels: channels of the 3x3 convolutions at 1/4.
         decoder_convolutions: how many there are.
+        classes: what the net tells apart, in the order of its logits; each has its own sigmoid.
         refine_channels: channels of a refinement at 1/2 that ends in a learned up-sampling to full size;
             0 = logits at 1/4, resized (published). Lines of 1-2 px need it.
     """
 
     encoder: str = "mobilenet_v2"
     reduce_channels: int = 96
+    fuse_block3: bool = True
     branches: tuple[tuple[int, int], ...] = ((1, 1), (3, 3), (5, 5))
     branch_channels: int = 64
     multiscale_channels: int = 128
+    low_level: tuple[str, ...] = ("conv1", "block1")
     low_channels: int = 32
     high_channels: int = 64
     decoder_channels: int = 64
     decoder_convolutions: int = 3
     refine_channels: int = 32
+    classes: tuple[str, ...] = ("crack",)
 
     def __post_init__(self) -> None:
         require(self.decoder_convolutions >= 1, "decoder_convolutions", "1 or more", self.decoder_convolutions)
+        require(set(self.low_level) <= set(LOW_LEVEL), "low_level", f"out of {LOW_LEVEL}", self.low_level)
         require(len(self.branches) >= 1, "branches", "at least one (kernel, dilation)", self.branches)
 
 
-PUBLISHED_RESNET50 = CrackSegConfig("resnet50", 0, ((1, 1), (3, 3), (5, 5)), 256, 256, 256, 512, 256, 3, 0)
+PUBLISHED = CrackSegConfig(
+    encoder="resnet50",
+    reduce_channels=0,
+    branch_channels=256,
+    multiscale_channels=256,
+    low_channels=256,
+    high_channels=512,
+    decoder_channels=256,
+    refine_channels=0,
+)
 """CrackSeg as published, ResNet-50."""
 
 
-def _block(channels_in: int, channels_out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+def convolution_block(channels_in: int, channels_out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    """Convolution without bias, batch normalisation, ReLU; keeps height and width."""
     padding = dilation * (kernel - 1) // 2
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel, padding=padding, dilation=dilation, bias=False),
@@ -67,7 +83,8 @@ def _block(channels_in: int, channels_out: int, kernel: int, dilation: int = 1) 
     )
 
 
-def _resize(features: Tensor, like: Tensor) -> Tensor:
+def resized_like(features: Tensor, like: Tensor) -> Tensor:
+    """`features` at the height and width of `like`, bilinear."""
     return functional.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -79,14 +96,18 @@ class MultiscaleDilatedModule(nn.Module):
 
     def __init__(self, channels_in: int, config: CrackSegConfig) -> None:
         super().__init__()
-        self.reduce = _block(channels_in, config.reduce_channels, 1) if config.reduce_channels else nn.Identity()
+        reduces = config.reduce_channels > 0
+        self.reduce = convolution_block(channels_in, config.reduce_channels, 1) if reduces else nn.Identity()
+        self.fuse_block3 = config.fuse_block3
         width = config.reduce_channels or channels_in
-        self.branches = nn.ModuleList(_block(width, config.branch_channels, k, d) for k, d in config.branches)
-        self.merge = _block(config.branch_channels * len(config.branches), config.multiscale_channels, 1)
+        self.branches = nn.ModuleList(
+            convolution_block(width, config.branch_channels, kernel, rate) for kernel, rate in config.branches
+        )
+        self.merge = convolution_block(config.branch_channels * len(config.branches), config.multiscale_channels, 1)
 
     def forward(self, block3: Tensor, block4: Tensor) -> Tensor:
         """(B, multiscale_channels, h, w) at 1/16."""
-        fused = self.reduce(torch.cat([block3, block4], dim=1))
+        fused = self.reduce(torch.cat([block3, block4], dim=1) if self.fuse_block3 else block4)
         merged: Tensor = self.merge(torch.cat([branch(fused) for branch in self.branches], dim=1))
         return merged
 
@@ -96,15 +117,21 @@ class UpsamplingModule(nn.Module):
 
     def __init__(self, conv1: int, block1: int, config: CrackSegConfig) -> None:
         super().__init__()
-        self.low = _block(conv1 + block1, config.low_channels, 1)
-        self.high = _block(config.multiscale_channels, config.high_channels, 1)
-        widths = [config.low_channels + config.high_channels] + [config.decoder_channels] * config.decoder_convolutions
-        self.convolutions = nn.Sequential(*(_block(a, b, 3) for a, b in pairwise(widths)))
+        self.low_level = config.low_level
+        low_in = sum({"conv1": conv1, "block1": block1}[name] for name in config.low_level)
+        low_out = config.low_channels if config.low_level else 0
+        self.low = convolution_block(low_in, low_out, 1) if config.low_level else None
+        self.high = convolution_block(config.multiscale_channels, config.high_channels, 1)
+        widths = [low_out + config.high_channels] + [config.decoder_channels] * config.decoder_convolutions
+        self.convolutions = nn.Sequential(*(convolution_block(a, b, 3) for a, b in pairwise(widths)))
 
     def forward(self, conv1: Tensor, block1: Tensor, high: Tensor) -> Tensor:
         """(B, decoder_channels, h, w) at 1/4."""
-        low = self.low(torch.cat([functional.max_pool2d(conv1, 2), block1], dim=1))
-        result: Tensor = self.convolutions(torch.cat([low, _resize(self.high(high), low)], dim=1))
+        joined = [resized_like(self.high(high), block1)]
+        if self.low is not None:
+            features = {"conv1": functional.max_pool2d(conv1, 2), "block1": block1}
+            joined.insert(0, self.low(torch.cat([features[name] for name in self.low_level], dim=1)))
+        result: Tensor = self.convolutions(torch.cat(joined, dim=1))
         return result
 
 
@@ -113,39 +140,39 @@ class Refinement(nn.Module):
 
     def __init__(self, conv1: int, config: CrackSegConfig) -> None:
         super().__init__()
-        self.narrow = _block(config.decoder_channels, config.refine_channels, 1)
-        self.joined = _block(config.refine_channels + conv1, config.refine_channels, 3)
-        self.head = nn.Sequential(nn.Conv2d(config.refine_channels, 4, 3, padding=1), nn.PixelShuffle(2))
+        self.narrow = convolution_block(config.decoder_channels, config.refine_channels, 1)
+        self.joined = convolution_block(config.refine_channels + conv1, config.refine_channels, 3)
+        self.head = nn.Sequential(
+            nn.Conv2d(config.refine_channels, 4 * len(config.classes), 3, padding=1), nn.PixelShuffle(2)
+        )
 
     def forward(self, conv1: Tensor, features: Tensor) -> Tensor:
-        """(B, 1, H, W) logits at full size."""
-        joined = self.joined(torch.cat([_resize(self.narrow(features), conv1), conv1], dim=1))
+        """(B, classes, H, W) logits at full size."""
+        joined = self.joined(torch.cat([resized_like(self.narrow(features), conv1), conv1], dim=1))
         logits: Tensor = self.head(joined)
         return logits
 
 
 class CrackSeg(nn.Module):
-    """CrackSeg with one logit a pixel: the softmax over {road, crack} of the paper is a sigmoid of their difference."""
+    """CrackSeg with one logit a class: the softmax over {road, crack} of the paper is a sigmoid of their difference."""
 
     def __init__(self, config: CrackSegConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = smp.encoders.get_encoder(config.encoder, in_channels=3, weights=None, output_stride=16)
+        self.encoder = build_encoder(config.encoder, output_stride=16)
         _, conv1, block1, _, block3, block4 = self.encoder.out_channels
-        self.multiscale = MultiscaleDilatedModule(block3 + block4, config)
+        self.multiscale = MultiscaleDilatedModule(block4 + block3 * config.fuse_block3, config)
         self.upsampling = UpsamplingModule(conv1, block1, config)
         self.refinement = Refinement(conv1, config) if config.refine_channels else None
-        self.head = None if config.refine_channels else nn.Conv2d(config.decoder_channels, 1, 1)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255, persistent=False)
+        self.head = None if config.refine_channels else nn.Conv2d(config.decoder_channels, len(config.classes), 1)
+        self.normalise = Normalise(config.encoder)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) crack logits of RGB images (B, 3, H, W) from 0 to 255, H and W multiples of 16."""
-        normalised = (images - self.get_buffer("mean")) / self.get_buffer("std")
-        _, conv1, block1, _, block3, block4 = self.encoder(normalised)
+        """(B, classes, H, W) logits of RGB images (B, 3, H, W) from 0 to 255, H and W multiples of 16."""
+        _, conv1, block1, _, block3, block4 = self.encoder(self.normalise(images))
         features = self.upsampling(conv1, block1, self.multiscale(block3, block4))
         if self.refinement is not None:
             logits: Tensor = self.refinement(conv1, features)
         elif self.head is not None:
-            logits = _resize(self.head(features), images)
+            logits = resized_like(self.head(features), images)
         return logits

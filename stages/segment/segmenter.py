@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from crackmap.calibration.errors import WeightsError, require
 from crackmap.stages.records import BLOCK_PX, CrackMask, Region
 from crackmap.stages.regions import CELL_PX, area_share, cell_grid_shape, cells_of_regions
 from crackmap.stages.runtime import choose_device, inference
-from crackmap.stages.segment.crackseg import CrackSeg, CrackSegConfig
+from crackmap.stages.segment.nets import CONFIGS, SegmentNet, build_segment_net, segment_config
 from crackmap.stages.tiling import PackedWindow, PixelSource, pack_windows
-from crackmap.stages.weights import Weights, load_into, nested_tuples
+from crackmap.stages.weights import Weights, load_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +40,61 @@ class SegmentSettings:
         require(self.batch >= 1, "batch", "1 or more", self.batch)
 
 
+CRACK = "crack"
+"""The class that is measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segmenter:
-    """A loaded CrackSeg, ready to segment."""
+    """A loaded net, ready to segment.
 
-    net: CrackSeg
+    Attributes:
+        net: what computes the logits.
+        device: where it computes.
+        classes: what it tells apart; CRACK is one of them.
+        calibration: class -> scale and offset of its logits, so that probabilities are what they say.
+    """
+
+    net: SegmentNet
     device: torch.device
+    classes: tuple[str, ...] = (CRACK,)
+    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, weights: Weights, device: str = "auto") -> Segmenter:
         """The segmenter of a weight file, on `device`.
 
         Raises:
-            WeightsError: the file holds another net.
+            WeightsError: the file holds no net that segments cracks.
         """
-        if weights.net != "crackseg":
-            raise WeightsError(f"weights {weights.name}: expected a crackseg, got {weights.net}")
-        net = CrackSeg(CrackSegConfig(**{key: nested_tuples(value) for key, value in weights.config.items()}))
+        if weights.net not in CONFIGS:
+            raise WeightsError(f"weights {weights.name}: expected one of {', '.join(CONFIGS)}, got {weights.net}")
+        config = segment_config(weights.net, weights.config)
+        if CRACK not in config.classes:
+            raise WeightsError(f"weights {weights.name}: expected a class {CRACK!r}, got {', '.join(config.classes)}")
+        net = build_segment_net(config)
         load_into(net, weights)
         chosen = choose_device(device)
-        return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), chosen)
+        net = net.eval().to(chosen).to(memory_format=torch.channels_last)
+        return cls(net, chosen, config.classes, weights.calibration)
 
     def segment(self, source: PixelSource, regions: Iterable[Region] | None, settings: SegmentSettings) -> CrackMask:
         """Crack probabilities inside `regions`, or of the whole image if that is None."""
+        return self._masks(source, regions, settings, (CRACK,))[CRACK]
+
+    def segment_classes(
+        self, source: PixelSource, regions: Iterable[Region] | None, settings: SegmentSettings
+    ) -> dict[str, CrackMask]:
+        """Probabilities of every class inside `regions`, or of the whole image if that is None."""
+        return self._masks(source, regions, settings, self.classes)
+
+    def _masks(
+        self,
+        source: PixelSource,
+        regions: Iterable[Region] | None,
+        settings: SegmentSettings,
+        classes: tuple[str, ...],
+    ) -> dict[str, CrackMask]:
         size = source.size_wh_px
         if regions is None:
             cells = np.ones(cell_grid_shape(size), bool)
@@ -71,21 +103,28 @@ class Segmenter:
         windows = pack_windows(
             cells, size, cell_px=CELL_PX, window_px=_window_px(size, settings), context_px=settings.context_px
         )
-        canvas = _SparseCanvas(size)
+        canvases = {name: _SparseCanvas(size) for name in classes}
+        wanted = [self.classes.index(name) for name in classes]
         for first in range(0, len(windows), settings.batch):
             batch = windows[first : first + settings.batch]
-            for packed, probability in zip(batch, self._probabilities(source, batch), strict=True):
-                canvas.take(packed, probability)
-        return CrackMask(size, canvas.blocks, round(area_share(cells, size) * size[0] * size[1]))
+            for packed, probability in zip(batch, self._probabilities(source, batch, wanted), strict=True):
+                for canvas, of_class in zip(canvases.values(), probability, strict=True):
+                    canvas.take(packed, of_class)
+        seen_px = round(area_share(cells, size) * size[0] * size[1])
+        return {name: CrackMask(size, canvas.blocks, seen_px) for name, canvas in canvases.items()}
 
-    def _probabilities(self, source: PixelSource, batch: Sequence[PackedWindow]) -> NDArray[np.uint8]:
-        """(B, window, window) probability * 255."""
+    def _probabilities(
+        self, source: PixelSource, batch: Sequence[PackedWindow], wanted: Sequence[int]
+    ) -> NDArray[np.uint8]:
+        """(B, wanted, window, window) probability * 255, of the classes whose numbers are wanted."""
+        line = [self.calibration.get(self.classes[number], (1.0, 0.0)) for number in wanted]
+        scale, offset = torch.tensor(line, device=self.device).T.view(2, -1, 1, 1)
         images = np.stack([_read_padded(source, packed) for packed in batch])
         tensor = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         with inference(self.device):
-            logits = self.net(tensor.contiguous(memory_format=torch.channels_last))
-            quantised = torch.sigmoid(logits.float()).mul(255.0).round().to(torch.uint8)
-        return np.asarray(quantised[:, 0].cpu().numpy(), np.uint8)
+            logits = self.net(tensor.contiguous(memory_format=torch.channels_last))[:, wanted].float()
+            quantised = torch.sigmoid(logits * scale + offset).mul(255.0).round().to(torch.uint8)
+        return np.asarray(quantised.cpu().numpy(), np.uint8)
 
 
 def _window_px(size_wh_px: tuple[int, int], settings: SegmentSettings) -> int:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import cv2
 import numpy as np
-import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.models.detection import RetinaNet
 
+from crackmap.calibration.errors import require
 from crackmap.stages.datasets.boxes import boxes_from_mask
-from crackmap.stages.datasets.crops import DETECT_MIXTURE, CropSource
-from crackmap.stages.detect.retinanet import CRACK_LABEL, RetinaNetConfig, as_input, build_retinanet
-from crackmap.stages.training.loop import CrackModule, TrainingConfig, fit, load_encoder
-from crackmap.stages.weights import read_weights, save_weights
+from crackmap.stages.datasets.crops import Crop, CropSource
+from crackmap.stages.detect.retinanet import CRACK_LABEL, RetinaNetConfig, as_input
+from crackmap.stages.training.loop import CrackModule, Task, TrainingConfig
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 
@@ -37,10 +34,7 @@ class BoxDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         cv2.setNumThreads(0)
         crop = self._source.draw(np.random.default_rng((self._seed, self._start + index)))
-        # Where lines are not labelled (weight 0: alligator areas) the road is cracked all the same.
-        cracked = (crop.crack > LABEL_COVERAGE) | (crop.weight == 0)
-        longest = self._net.longest_box_px or max(cracked.shape)
-        boxes = boxes_from_mask(cracked, longest_px=longest, smallest_px=self._net.smallest_box_px) * self._net.scale
+        boxes = self._boxes(crop) * self._net.scale
         image = cv2.resize(crop.image, None, fx=self._net.scale, fy=self._net.scale, interpolation=cv2.INTER_AREA)
         target = {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
@@ -48,53 +42,48 @@ class BoxDataset(Dataset[Sample]):
         }
         return as_input(torch.from_numpy(image).permute(2, 0, 1)), target
 
+    def _boxes(self, crop: Crop) -> NDArray[np.floating]:
+        """(N, 4) boxes in pixels of the crop: those of the set, else cut from the cracks."""
+        if crop.boxes_xyxy_px is not None:
+            return crop.boxes_xyxy_px
+        # Where lines are not labelled (weight 0: alligator areas) the road is cracked all the same.
+        cracked = (crop.target[0] > LABEL_COVERAGE) | (crop.weight[0] == 0)
+        longest = self._net.longest_box_px or max(cracked.shape)
+        return boxes_from_mask(cracked, longest_px=longest, smallest_px=self._net.smallest_box_px)
+
 
 class DetectModule(CrackModule):
     """RetinaNet under torchvision's focal and box losses."""
 
-    def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], _: int) -> Tensor:
-        """The loss of one batch of crops."""
-        losses: dict[str, Tensor] = self.net(*batch)
-        loss = torch.stack(list(losses.values())).sum()
-        self.log_dict({**losses, "loss": loss}, prog_bar=True, batch_size=len(batch[0]))
-        return loss
+    net: RetinaNet
+
+    def losses(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]]) -> dict[str, Tensor]:
+        """The sum of both losses, and each of them."""
+        # torchvision's detectors give losses only while they train; theirs have no batch statistics but the encoder's.
+        trains = self.net.training
+        self.net.train()
+        self.net.backbone.train(trains)
+        found: dict[str, Tensor] = self.net(*batch)
+        self.net.train(trains)
+        return {"loss": torch.stack(list(found.values())).sum(), **found}
 
 
 def _as_lists(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return [image for image, _ in samples], [target for _, target in samples]
 
 
-def train_detect(
-    config: TrainingConfig,
-    net_config: RetinaNetConfig,
-    *,
-    data: Path,
-    out: Path,
-    mixture: Mapping[str, float] = DETECT_MIXTURE,
-    encoder_weights: Path | None = None,
-    start: Path | None = None,
-    resume: bool = False,
-) -> Path:
-    """Trains a detector and returns the path of its weights, out/detect.safetensors; arguments as `train_segment`.
+def detect_task(
+    net: RetinaNet, net_config: RetinaNetConfig, config: TrainingConfig, train: CropSource, held_back: CropSource | None
+) -> Task:
+    """The training of a detector on crops; `config.side_px` is their side before they are shrunk to its scale."""
+    require(not config.loss, "loss", "nothing: a detector has one loss", config.loss)
 
-    `config.side_px` is the side of a crop before it is shrunk to the detector's scale.
-    """
-    pl.seed_everything(config.seed)
-    net: Any = build_retinanet(net_config)
-    if encoder_weights is not None:
-        load_encoder(net.backbone.encoder, encoder_weights)
-    if start is not None:
-        net.load_state_dict(read_weights(start).tensors)
-    net = net.to(memory_format=torch.channels_last)
-    source = CropSource(data, mixture, side_px=config.side_px)
-    module = DetectModule(net, config)
-    fit(
-        module,
-        lambda first, length: BoxDataset(source, net_config, length=length, seed=config.seed, start=first),
-        out,
-        resume=resume,
-        collate=_as_lists,
+    def boxes(source: CropSource, first: int, length: int) -> BoxDataset:
+        return BoxDataset(source, net_config, length=length, seed=config.seed, start=first)
+
+    return Task(
+        DetectModule(net.to(memory_format=torch.channels_last), config),
+        lambda first, length: boxes(train, first, length),
+        None if held_back is None else lambda length: boxes(held_back, 0, length),
+        _as_lists,
     )
-    path = out / "detect.safetensors"
-    save_weights(path, module.net, stage="detect", net="retinanet", config=net_config)
-    return path

@@ -1,97 +1,85 @@
-"""Training of the segmenter."""
+"""Training of the segmenters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crackmap.stages.datasets.crops import SEGMENT_MIXTURE, CropDataset, CropSource
-from crackmap.stages.segment.crackseg import CrackSeg, CrackSegConfig
-from crackmap.stages.training.loop import CrackModule, TrainingConfig, fit, load_encoder
-from crackmap.stages.weights import read_weights, save_weights
-
-POSITIVE_WEIGHT = 2.0
-"""A crack pixel counts this often in the cross-entropy, so that half-covered pixels of hairlines pass 0.5."""
+from crackmap.calibration.errors import require
+from crackmap.stages.datasets.crops import CLASSES, CropDataset, CropSource
+from crackmap.stages.datasets.labels import SEALED
+from crackmap.stages.segment.nets import SegmentNet
+from crackmap.stages.training.loop import CrackModule, Task, TrainingConfig
 
 CRACK_COVERAGE = 0.4
 """From this coverage on a pixel is crack for the Dice term."""
 
+CLASS_WEIGHTS = {SEALED: 0.3}
+"""Share of a class in the loss; 1 if not named. What is no crack only helps to tell what is."""
 
-def segmentation_loss(logits: Tensor, crack: Tensor, weight: Tensor) -> Tensor:
-    """Weighted cross-entropy plus Dice over the batch.
+LOSSES = ("entropy+dice", "entropy", "focal+dice", "dice")
+"""The first is the default: the cross-entropy keeps the sub-pixel coverage of an edge; the Dice term makes the net
+decide: without it the probability of a line whose place is uncertain by a pixel stays below 0.5 all along."""
 
-    The cross-entropy keeps the sub-pixel coverage of an edge; the Dice term makes the net decide: without it the
-    probability of a line whose place is uncertain by a pixel stays below 0.5 all along.
+FOCUS = 2.0
+"""Gamma of the focal loss (Lin et al., ICCV 2017)."""
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor, *, loss: str = LOSSES[0]) -> Tensor:
+    """(classes,) loss over the batch.
 
     Args:
-        logits: (B, 1, H, W).
-        crack: (B, 1, H, W) coverage 0 to 1.
-        weight: (B, 1, H, W) trust in the label.
+        logits: (B, classes, H, W).
+        target: (B, classes, H, W) coverage 0 to 1.
+        weight: (B, classes, H, W) trust in the label.
+        loss: one of LOSSES.
     """
-    emphasis = logits.new_tensor(POSITIVE_WEIGHT)
-    entropy = functional.binary_cross_entropy_with_logits(
-        logits, crack, weight=weight, pos_weight=emphasis, reduction="sum"
-    )
-    decided = (crack > CRACK_COVERAGE).float() * weight
-    probability = torch.sigmoid(logits) * weight
-    dice = 1 - (2 * (probability * decided).sum() + 1) / (probability.sum() + decided.sum() + 1)
-    return entropy / weight.sum().clamp(min=1) + dice
+    dims = (0, 2, 3)
+    total = torch.zeros(logits.shape[1], device=logits.device)
+    if loss != "dice":
+        entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        if loss.startswith("focal"):
+            entropy = entropy * (torch.sigmoid(logits) - target).abs() ** FOCUS
+        total = total + (entropy * weight).sum(dims) / weight.sum(dims).clamp(min=1)
+    if loss.endswith("dice"):
+        decided = (target > CRACK_COVERAGE).float() * weight
+        probability = torch.sigmoid(logits) * weight
+        both = (probability * decided).sum(dims)
+        total = total + 1 - (2 * both + 1) / (probability.sum(dims) + decided.sum(dims) + 1)
+    return total
 
 
 class SegmentModule(CrackModule):
-    """CrackSeg under `segmentation_loss`."""
+    """A segmenter under `segmentation_loss`."""
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        """The loss of one batch of crops."""
+    net: SegmentNet
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss, and that of each class."""
+        classes = self.net.config.classes
         images = batch["image"].float().contiguous(memory_format=torch.channels_last)
-        loss = segmentation_loss(self.net(images).float(), batch["crack"], batch["weight"])
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        target, weight = (batch[name][:, [CLASSES.index(item) for item in classes]] for name in ("target", "weight"))
+        logits = self.net(images).float()
+        each = segmentation_loss(logits, target, weight, loss=self.config.loss or LOSSES[0])
+        shares = each.new_tensor([CLASS_WEIGHTS.get(item, 1.0) for item in classes])
+        named = {f"loss_{name.replace(' ', '_')}": value for name, value in zip(classes, each, strict=True)}
+        return {"loss": (each * shares).sum(), **named}
 
 
-def train_segment(
-    config: TrainingConfig,
-    net_config: CrackSegConfig,
-    *,
-    data: Path,
-    out: Path,
-    mixture: Mapping[str, float] = SEGMENT_MIXTURE,
-    encoder_weights: Path | None = None,
-    start: Path | None = None,
-    resume: bool = False,
-) -> Path:
-    """Trains a segmenter and returns the path of its weights, out/segment.safetensors.
+def segment_task(net: SegmentNet, config: TrainingConfig, train: CropSource, held_back: CropSource | None) -> Task:
+    """The training of a segmenter on crops."""
+    require((config.loss or LOSSES[0]) in LOSSES, "loss", f"one of {', '.join(LOSSES)}", config.loss)
+    unknown = [name for name in net.config.classes if name not in CLASSES]
+    require(not unknown, "classes", f"out of {', '.join(CLASSES)}", unknown)
 
-    Args:
-        config: the training run.
-        net_config: the shape of the net.
-        data: data folder with the sets of the mixture.
-        out: folder of the run.
-        mixture: share of each source in the crops.
-        encoder_weights: ImageNet weights of the encoder to start from.
-        start: weights of an earlier training of the same net to start from.
-        resume: go on from the last checkpoint in `out`.
-    """
-    pl.seed_everything(config.seed)
-    net = CrackSeg(net_config)
-    if encoder_weights is not None:
-        load_encoder(net.encoder, encoder_weights)
-    if start is not None:
-        net.load_state_dict(read_weights(start).tensors)
-    net = net.to(memory_format=torch.channels_last)
-    source = CropSource(data, mixture, side_px=config.side_px)
-    module = SegmentModule(net, config)
-    fit(
-        module,
-        lambda first, length: CropDataset(source, length=length, seed=config.seed, start=first),
-        out,
-        resume=resume,
+    def crops(source: CropSource, first: int, length: int) -> Any:
+        return CropDataset(source, length=length, seed=config.seed, start=first)
+
+    return Task(
+        SegmentModule(net.to(memory_format=torch.channels_last), config),
+        lambda first, length: crops(train, first, length),
+        None if held_back is None else lambda length: crops(held_back, 0, length),
     )
-    path = out / "segment.safetensors"
-    save_weights(path, net, stage="segment", net="crackseg", config=net_config)
-    return path

@@ -30,7 +30,7 @@ class DarkIsCrack(torch.nn.Module):
 class DarkRegions:
     """A detector that proposes cells with dark pixels."""
 
-    def detect(self, source, settings):  # type: ignore[no-untyped-def]
+    def detect(self, source, settings, within=None):  # type: ignore[no-untyped-def]
         image = source.read(0, 0, *source.size_wh_px)[..., 0]
         ys, xs = np.nonzero(image < 90)
         cells = sorted({(y // 64, x // 64) for y, x in zip(ys.tolist(), xs.tolist(), strict=True)})

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from crackmap.calibration.errors import InputError
-from crackmap.stages.metrics import count_detection, count_pixels, score_detection, score_segmentation
+from crackmap.stages.metrics import Counts, count_image, count_pixels, score_segmentation, segmentation_intervals
+from crackmap.stages.metrics_bootstrap import interval, resampled_sums
+from crackmap.stages.metrics_reliability import reliability
 
 
 def line_mask(row: int, *, shape: tuple[int, int] = (40, 100)) -> np.ndarray:
@@ -53,14 +55,61 @@ def test_best_threshold_is_found() -> None:
     assert 0.2 < threshold <= 0.4
 
 
-def test_detection_scores_follow_their_definitions() -> None:
+def test_everything_called_crack_has_full_recall_and_the_share_of_crack_as_precision() -> None:
     truth = line_mask(10)
-    boxes = np.array([[0.0, 5.0, 50.0, 15.0], [0.0, 30.0, 100.0, 40.0]])
-    passed = np.zeros(truth.shape, bool)
-    passed[:20] = True
-    scores = score_detection([count_detection(boxes, passed, truth)])
-    assert scores.precision == 0.5
-    assert scores.segmentation_error == pytest.approx(0.5)
-    assert scores.reduction == pytest.approx(1 - (500 + 1000) / 4000)
-    assert scores.length_share == 1.0
-    assert scores.area_share == 0.5
+    counts = count_image(np.ones(truth.shape), truth).at(0)
+    assert (counts.recall, counts.precision) == (1.0, pytest.approx(80 / 4000))
+
+
+def test_pixels_without_a_label_count_neither_for_nor_against() -> None:
+    truth = line_mask(10) | line_mask(30)
+    known = np.ones(truth.shape, bool)
+    known[20:] = False
+    counts = count_image(np.where(np.arange(40)[:, None] >= 10, 1.0, 0.0) * truth, truth, known)
+    assert counts.at(0) == Counts(80, 80, 80, 80)
+    assert counts.levels.sum() == known.sum()
+
+
+def test_recall_falls_and_the_curve_follows_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    truth = line_mask(10)
+    scores = score_segmentation([(rng.random(truth.shape), truth)])
+    for curve in scores.curve.values():
+        recall = [found for _, _, found in curve]
+        assert recall == sorted(recall, reverse=True)
+        assert [p for p, _, _ in curve] == sorted(p for p, _, _ in curve)
+
+
+def test_the_interval_of_equal_images_is_a_point_and_that_of_halves_spans_them() -> None:
+    truth = line_mask(10)
+    perfect, silent = count_image(truth * 1.0, truth), count_image(truth * 0.0, truth)
+    assert segmentation_intervals([perfect] * 5)["f1_2px"] == (1.0, 1.0)
+    low, high = segmentation_intervals([perfect, silent] * 10)["recall_0px"]
+    # 20 images, recall = mean of a fair coin: 0.5 -+ 1.96 * sqrt(0.25 / 20).
+    assert low == pytest.approx(0.5 - 0.219, abs=0.06)
+    assert high == pytest.approx(0.5 + 0.219, abs=0.06)
+
+
+def test_the_bootstrap_interval_of_a_mean_is_the_normal_one() -> None:
+    values = np.random.default_rng(1).normal(3.0, 1.0, 400)
+    sums = resampled_sums(np.column_stack([values, np.ones(400)]))
+    low, high = interval(sums[:, 0] / sums[:, 1])
+    half = 1.96 * values.std() / 20
+    assert (low, high) == (pytest.approx(values.mean() - half, abs=0.02), pytest.approx(values.mean() + half, abs=0.02))
+    assert np.array_equal(sums, resampled_sums(np.column_stack([values, np.ones(400)])))
+
+
+def test_a_calibrated_field_is_reliable_and_an_overconfident_one_is_not() -> None:
+    rng = np.random.default_rng(2)
+    stated = rng.integers(0, 256, (500, 500)) / 255
+    crack = rng.random(stated.shape) < stated
+    assert reliability(count_image(stated, crack).levels).error < 0.01
+    overconfident = reliability(count_image(stated, rng.random(stated.shape) < stated / 2).levels)
+    assert overconfident.error == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_error_of_one_level_is_its_distance_from_the_truth() -> None:
+    levels = np.zeros((256, 2), np.int64)
+    levels[204] = (70, 30)
+    assert reliability(levels).error == pytest.approx(0.8 - 0.3)
+    assert reliability(levels).spoken_error == pytest.approx(0.8 - 0.3)

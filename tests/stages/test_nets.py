@@ -78,7 +78,7 @@ def test_crackseg_gives_one_logit_a_pixel(config: crackseg.CrackSegConfig) -> No
 
 
 def test_the_published_crackseg_keeps_block4_at_a_sixteenth() -> None:
-    net = crackseg.CrackSeg(crackseg.PUBLISHED_RESNET50).eval()
+    net = crackseg.CrackSeg(crackseg.PUBLISHED).eval()
     with torch.inference_mode():
         features = net.encoder(torch.zeros(1, 3, 64, 64))
         assert features[5].shape[-2:] == features[4].shape[-2:] == (4, 4)

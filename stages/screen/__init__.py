@@ -1,0 +1,1 @@
+"""The screen stage: a patch classifier in front of the detector, which spares it road without cracks."""

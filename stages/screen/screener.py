@@ -1,0 +1,137 @@
+"""The screen stage: which patches of an image may hold cracks, and which windows the detector need look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crackmap.calibration.errors import WeightsError, require
+from crackmap.stages.runtime import choose_device, inference
+from crackmap.stages.screen.classifier import ScreenConfig, ScreenNet
+from crackmap.stages.tiling import PixelSource, Window
+from crackmap.stages.weights import Weights, load_into
+
+NET = "screen"
+"""Name of the architecture in weight files."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenSettings:
+    """How the screen stage looks at an image.
+
+    Attributes:
+        threshold: patches below this probability are taken to hold no crack. Low: a crack dropped here is lost for
+            good, a patch too many costs a little time.
+        margin_px: what the detector sees around the patches that are left.
+        batch: patches computed at once; all of one image.
+    """
+
+    threshold: float = 0.2
+    margin_px: int = 64
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        require(0 <= self.threshold <= 1, "threshold", "from 0 to 1", self.threshold)
+        require(self.margin_px >= 0, "margin_px", "0 or more", self.margin_px)
+        require(self.batch >= 1, "batch", "1 or more", self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Screener:
+    """A loaded patch classifier, ready to screen."""
+
+    net: ScreenNet
+    device: torch.device
+
+    @classmethod
+    def load(cls, weights: Weights, device: str = "auto") -> Screener:
+        """The classifier of a weight file, on `device`.
+
+        Raises:
+            WeightsError: the file holds another net.
+        """
+        if weights.net != NET:
+            raise WeightsError(f"weights {weights.name}: expected a {NET} net, got {weights.net}; "
+                               "give a file that `crackmap train screen` wrote")  # fmt: skip
+        net = ScreenNet(ScreenConfig(**weights.config))
+        load_into(net, weights)
+        chosen = choose_device(device)
+        return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), chosen)
+
+    def patches(self, size_wh_px: tuple[int, int]) -> list[Window]:
+        """The patches of an image, rows first."""
+        return even_patches(size_wh_px, patch_px=self.net.config.patch_px)
+
+    def scores(self, source: PixelSource, tiles: Sequence[Window], *, batch: int = 16) -> NDArray[np.float64]:
+        """(N,) probability that each tile holds a crack; tiles are resized to what the net sees."""
+        found = [np.zeros(0)]
+        for first in range(0, len(tiles), batch):
+            images = [self.seen(source.read(t.x0, t.y0, t.width, t.height)) for t in tiles[first : first + batch]]
+            found.append(self.probabilities(np.stack(images)))
+        return np.concatenate(found)
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """(B,) probability that each (side, side, 3) RGB image of the batch holds a crack."""
+        tensor = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        with inference(self.device):
+            logits = self.net(tensor.contiguous(memory_format=torch.channels_last))
+        return np.asarray(torch.sigmoid(logits.double()).cpu().numpy(), np.float64)
+
+    def seen(self, patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The patch as the net sees it: (side, side, 3), mirrored on where an image is smaller than a patch."""
+        config = self.net.config
+        missing = [max(config.patch_px - length, 0) for length in patch.shape[:2]]
+        if any(missing):
+            patch = np.pad(patch, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+        if patch.shape[:2] == (config.side_px, config.side_px):
+            return patch
+        method = cv2.INTER_AREA if patch.shape[0] > config.side_px else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(patch, (config.side_px, config.side_px), interpolation=method), np.uint8)
+
+
+def even_patches(size_wh_px: tuple[int, int], *, patch_px: int) -> list[Window]:
+    """Patches of `patch_px` a side that cover the image, rows first, as few as do; smaller in images smaller than it.
+
+    They keep their size, unlike the tiles of the detector: a classifier was trained at one scale.
+    """
+
+    def starts(length: int) -> list[int]:
+        count = math.ceil(length / patch_px)
+        return [round(i * (length - patch_px) / (count - 1)) for i in range(count)] if count > 1 else [0]
+
+    width, height = size_wh_px
+    side_wh = min(patch_px, width), min(patch_px, height)
+    return [Window(x, y, *side_wh) for y in starts(height) for x in starts(width)]
+
+
+def windows_to_detect(
+    tiles: Sequence[Window], patches: Sequence[Window], cracked: NDArray[np.bool_], *, margin_px: int
+) -> list[Window]:
+    """What is left of the detector's tiles: each cut down to the cracked patches in it, grown by `margin_px`.
+
+    Args:
+        tiles: what the detector would look at.
+        patches: the patches of the image.
+        cracked: (N,) which of them may hold a crack.
+        margin_px: road to show around them.
+
+    Returns:
+        Windows inside the tiles, in their order; none for a tile without a cracked patch.
+    """
+    boxes = np.array([(p.x0, p.y0, p.x1, p.y1) for p in patches], np.int64).reshape(-1, 4)[cracked]
+    left = []
+    for tile in tiles:
+        low, high = np.maximum(boxes[:, :2], (tile.x0, tile.y0)), np.minimum(boxes[:, 2:], (tile.x1, tile.y1))
+        touches = (low < high).all(axis=1)
+        if not touches.any():
+            continue
+        x0, y0 = np.maximum(low[touches].min(axis=0) - margin_px, (tile.x0, tile.y0)).tolist()
+        x1, y1 = np.minimum(high[touches].max(axis=0) + margin_px, (tile.x1, tile.y1)).tolist()
+        left.append(Window(x0, y0, x1 - x0, y1 - y0))
+    return left

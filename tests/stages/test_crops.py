@@ -1,0 +1,44 @@
+"""Training crops: boxes and masks go through window, turn and mirror together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crackmap.calibration.errors import InputError
+from crackmap.stages.datasets.crops import Crop, CropSource, augment, check_mixture
+from crackmap.stages.render.surface import procedural_road
+
+
+def boxed_crop() -> Crop:
+    """A crop with a filled rectangle as crack and the same rectangle as box."""
+    target = np.zeros((2, 96, 96), np.float32)
+    target[0, 20:30, 50:90] = 1
+    image = procedural_road(np.random.default_rng(0), (96, 96)).astype(np.uint8)
+    return Crop(image, target, np.ones_like(target), np.array([[50.0, 20.0, 90.0, 30.0]]))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_boxes_turn_with_the_picture(seed: int) -> None:
+    turned = augment(np.random.default_rng(seed), boxed_crop())
+    rows, columns = np.nonzero(turned.target[0] > 0.5)
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert turned.boxes_xyxy_px is not None
+    np.testing.assert_allclose(turned.boxes_xyxy_px[0], seen)
+
+
+def test_a_crop_depends_on_its_seed_alone() -> None:
+    source = CropSource(None, {"rendered": 1.0}, side_px=96)
+    one, other = (source.draw(np.random.default_rng((3, 5))) for _ in range(2))
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.target, other.target)
+    assert one.target.shape == one.weight.shape == (2, 96, 96)
+
+
+def test_mixtures_name_known_sources_and_positive_shares(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="FORMAT:PATH"):
+        check_mixture({"rendered": 0.5, "mars": 0.5})
+    with pytest.raises(InputError, match="above 0"):
+        check_mixture({"rendered": 0.0})
