@@ -59,8 +59,9 @@ def show(name: str, as_json: bool) -> None:
             click.echo(f"  {key} = {json.dumps(value)}")
     click.echo(f"train:  crackmap train {preset.stage} --preset {preset.name} --data DATA -o RUN")
     weights = "" if preset.name in DEFAULTS.values() else f" --{preset.stage}-weights RUN/{preset.stage}.safetensors"
-    click.echo(f"score:  crackmap evaluate {preset.stage} --set cfd --data DATA{weights}")
-    click.echo(f"run:    crackmap run SURVEY -o OUT{weights}")
+    switch = " --screen" if preset.stage == "screen" else ""
+    click.echo(f"score:  crackmap evaluate {preset.stage} --set dnit --data DATA{weights}")
+    click.echo(f"run:    crackmap run SURVEY -o OUT{switch}{weights}")
 
 
 def _report(preset: Preset) -> dict[str, Any]:

@@ -45,11 +45,13 @@ def _training_options(preset: str) -> Decorator:
             click.option("--net", "net_settings", type=AssignmentType(), multiple=True, metavar="KEY=VALUE",
                          help="A setting of the net, e.g. «fuse_block3=false», «branches=[[1,1],[3,6],[3,12]]»."),
             click.option("--encoder-weights", type=existing_path(folder=False),
-                         help="ImageNet weights of the encoder (a plain state dictionary) to start from."),
+                         help="To start from: ImageNet weights of the encoder (a plain state dictionary), or weights "
+                              "(.safetensors) of any stage with the same encoder."),
             click.option("--start", type=existing_path(folder=False),
                          help="Weights (.safetensors) of an earlier training to start from."),
             click.option("--mix", "mixture", type=MixtureType(),
-                         help="Shares of the sources, e.g. «rendered=0.5,dnit=0.5»; `crackmap datasets` lists them."),
+                         help="Shares of the sources, e.g. «rendered=0.5,dnit=0.5»; `crackmap datasets` lists them; "
+                              "«patches:FOLDER» for train screen."),
         ):  # fmt: skip
             function = option(function)
         return function
@@ -81,7 +83,7 @@ def _run_of(
     try:
         return TrainingRun(
             replace(chosen.net, **dict(net_settings)), replace(chosen.training, **given),
-            mixture or chosen.mixture, (), encoder_weights, start,
+            mixture or chosen.mixture, (), encoder_weights, start, chosen.augmentation,
         )  # fmt: skip
     except TypeError as error:
         raise InputError(f"--set or --net: {error}; `crackmap models show {preset}` lists the settings") from error
@@ -122,44 +124,16 @@ def detect(**options: Any) -> None:
 
 
 @command.command()
-@click.option("--preset", default="screen-light", show_default=True,
-              type=click.Choice(["screen-light", "screen-mobilenetv2", "screen-resnet50"]),
-              help="The classifier and its training.")  # fmt: skip
-@data_option(required=False)
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder for checkpoints and weights.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
-@click.option("--steps", type=click.IntRange(1), help="Optimiser steps in all.")
-@click.option("--batch", type=click.IntRange(1), help="Patches a step.")
-@click.option("--rate", "learning_rate", type=click.FloatRange(0, min_open=True), help="Peak rate.")
-@click.option("--seed", type=click.IntRange(0), help="Of weights, patches and their order.")
-@click.option("--workers", type=click.IntRange(0), help="Loader processes; the patches do not depend on it.")
-@click.option("--encoder-weights", type=existing_path(folder=False),
-              help="ImageNet weights of the encoder, or weights of another stage with the same one.")  # fmt: skip
-@click.option("--start", type=existing_path(folder=False), help="Weights of an earlier training to start from.")
-@click.option("--mix", "mixture", type=MixtureType(),
-              help="Shares of the sources, e.g. «rendered=0.2,dnit=0.8» or «patches:FOLDER=1».")  # fmt: skip
-def screen(
-    preset: str, data: Path | None, out: Path, resume: bool, encoder_weights: Path | None, start: Path | None,
-    mixture: dict[str, float] | None, **training: Any,
-) -> None:  # fmt: skip
+@_training_options("screen-light")
+def screen(**options: Any) -> None:
     """Train a patch classifier on patches cut from labelled images, or read from folders named after their class.
 
     \b
     Examples:
-      crackmap train screen --data DATA -o run4 --encoder-weights mobilenet_v2-b0353104.pth
+      crackmap train screen --data DATA -o run4 --encoder-weights segment.safetensors
       crackmap train screen --preset screen-resnet50 --mix patches:SDNET2018=1 -o run5
     """
-    from dataclasses import replace
-
-    from crackmap.stages.training.screen import SCREEN_PRESETS, train_screen
-
-    chosen = SCREEN_PRESETS[preset]
-    path = train_screen(
-        replace(chosen.training, **{key: value for key, value in training.items() if value is not None}), chosen.net,
-        data=data, out=out, mixture=mixture or chosen.mixture, augmentation=chosen.augmentation,
-        encoder_weights=encoder_weights, start=start, resume=resume,
-    )  # fmt: skip
-    click.echo(f"Weights: {path}\nScore them: crackmap evaluate screen --set dnit --screen-weights {path}")
+    _train("screen", **options)
 
 
 @command.command()

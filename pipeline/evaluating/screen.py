@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from crackmap.pipeline.evaluating.pictures import panels, write_png
 from crackmap.pipeline.explain import under_heat
 from crackmap.stages import plots
+from crackmap.stages.datasets.patch_source import read_patch, screen_patches
 from crackmap.stages.datasets.patches import Patch
 from crackmap.stages.explain import grad_cam, heat_share_on_crack
 from crackmap.stages.metrics import near
 from crackmap.stages.metrics_classes import ClassScores, score_classes
 from crackmap.stages.screen.screener import Screener
-from crackmap.stages.training.screen import read_patch, screen_patches
 
 HEAT_TOLERANCE_PX = 8
 """Half a cell of a feature map at 1/16: heat this close to a crack lies on it."""
@@ -76,7 +76,7 @@ def evaluate_screen(
 
     Args:
         screener: the net.
-        data_sets: as `crackmap.stages.training.screen.screen_patches` names them.
+        data_sets: as `crackmap.stages.datasets.patch_source.screen_patches` names them.
         split: "train", "val" or "test".
         data: folder of the public sets.
         threshold: from this probability on a patch counts as cracked.

@@ -45,6 +45,12 @@ SEEN_SHARE = 0.3
 
 CRACKED, LIKE_CRACKS = 0, 1
 
+CRACK_SEEN = 0.3
+"""From this coverage on a resized label is taken to be drawn there."""
+
+CORE_PX = 3.0
+"""Deeper inside than this a label is crack whatever the width of the crack."""
+
 Marked = tuple[Labels, NDArray[np.float64]]
 """An image, and (N, 2) places in it to centre crops on."""
 
@@ -89,9 +95,10 @@ class CropSource:
         side_px: int,
         scales: tuple[float, float] = SCALES,
         split: str = "train",
+        unsure_edge_px: float = 0.0,
     ) -> None:
         check_mixture(mixture)
-        self.side_px, self._scales = side_px, scales
+        self.side_px, self._scales, self._unsure_edge_px = side_px, scales, unsure_edge_px
         self._names = list(mixture)
         self._shares = np.array([mixture[name] for name in self._names], float) / sum(mixture.values())
         self._images = {
@@ -117,7 +124,10 @@ class CropSource:
         else:
             labels = self._images[name][int(rng.integers(len(self._images[name])))]
             centre = rng.uniform(0, 1, 2) * labels.crack.shape[::-1]
-        return _window(rng, labels, centre, self.side_px, self._scales)
+        crop = _window(rng, labels, centre, self.side_px, self._scales)
+        if self._unsure_edge_px > 0:
+            crop.weight[0] *= sure_of_crack(crop.target[0], self._unsure_edge_px)
+        return crop
 
     def _rendered(self, rng: np.random.Generator) -> Crop:
         background = self._crack_free(rng)
@@ -185,6 +195,25 @@ def _window(
     boxes = labels.boxes_xyxy_px
     seen = None if boxes is None else _kept((boxes - np.array([x, y, x, y])) * (side_px / taken), side_px)
     return Crop(resized(labels.image[window]).astype(np.uint8), target, weights, seen)
+
+
+def sure_of_crack(crack: NDArray[np.float32], edge_px: float) -> NDArray[np.bool_]:
+    """Where a label drawn by hand is to be believed, if its line is right but its width is not.
+
+    That is along the middle line of the label and deep inside it, and further away from it than `edge_px`.
+
+    Args:
+        crack: (H, W) coverage of the label, 0 to 1.
+        edge_px: outside the label nothing is believed up to this distance.
+    """
+    inside = (crack > CRACK_SEEN).astype(np.uint8)
+    if not inside.any():
+        return np.ones(crack.shape, bool)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    middle = depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8)) - 0.6
+    core = (inside > 0) & (middle | (depth > CORE_PX))
+    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3) > edge_px
+    return np.asarray(core | away)
 
 
 def _kept(boxes_xyxy_px: NDArray[np.float64], side_px: int) -> NDArray[np.float64]:

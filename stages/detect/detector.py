@@ -13,7 +13,7 @@ from torchvision.models.detection import RetinaNet
 from torchvision.ops import nms
 
 from crackmap.calibration.errors import WeightsError, require
-from crackmap.stages.detect.retinanet import RetinaNetConfig, as_input, build_retinanet
+from crackmap.stages.detect.retinanet import NET, RetinaNetConfig, as_input, build_retinanet
 from crackmap.stages.records import Region
 from crackmap.stages.runtime import choose_device, inference
 from crackmap.stages.tiling import PixelSource, Window, even_tiles
@@ -56,7 +56,7 @@ class Detector:
         Raises:
             WeightsError: the file holds another net.
         """
-        if weights.net != "retinanet":
+        if weights.net != NET:
             raise WeightsError(f"weights {weights.name}: expected a retinanet, got {weights.net}")
         config = RetinaNetConfig(**weights.config)
         net = build_retinanet(config)

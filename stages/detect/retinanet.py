@@ -26,6 +26,10 @@ FIRST_LEVEL = 3
 """The finest pyramid level is P3, at 1/8."""
 
 
+NET = "retinanet"
+"""The kind of net in weight files."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetinaNetConfig:
     """The shape of the detector; the defaults are the light net that ships.

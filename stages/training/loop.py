@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from crackmap.calibration.errors import InputError, require
-from crackmap.stages.weights import Weights
 
 STEPS_PER_EPOCH = 200
 """Optimiser steps between two checkpoints, and two validations; a resumed training goes on from the last one."""
@@ -47,6 +46,8 @@ class TrainingConfig:
         ema_decay: of the moving average of the weights, which is what is kept; 0 = the weights themselves.
         loss: one of the stage's losses; "" = its own.
         scales: least and greatest enlargement of a real crop.
+        unsure_edge_px: labels drawn by hand are not believed from their middle line to this far outside them: where
+            a crack is, they tell; how wide it is, rendered cracks do. 0 = believed as they are. Segmenter only.
         validation_crops: crops of the held-back split that are scored after each epoch; 0 = none. With them the best
             weights are kept, else the last.
         patience: validations without a better loss after which training stops; 0 = never.
@@ -64,6 +65,7 @@ class TrainingConfig:
     ema_decay: float = 0.998
     loss: str = ""
     scales: tuple[float, float] = (0.65, 1.7)
+    unsure_edge_px: float = 0.0
     validation_crops: int = 0
     patience: int = 0
     seed: int = 0
@@ -245,41 +247,3 @@ def _callbacks(config: TrainingConfig, out: Path, best: ModelCheckpoint | None) 
     if config.patience:
         callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=config.patience))
     return callbacks
-
-
-def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Loads ImageNet weights into an encoder; classifier weights in the file are ignored.
-
-    Raises:
-        InputError: the file is not a plain weight file, or does not fit the encoder.
-    """
-    try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        own = encoder.state_dict()
-        fitting = {key: value for key, value in state.items() if key in own}
-        missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
-        if missing:
-            raise InputError(f"{path.name}: lacks {len(missing)} tensors of the encoder, first {missing[0]!r}; "
-                             "give weights of the same architecture")  # fmt: skip
-        nn.Module.load_state_dict(encoder, fitting, strict=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path.name}: cannot be read as encoder weights ({error})") from error
-
-
-def start_from(net: nn.Module, weights: Weights) -> None:
-    """Fills a net with the weights of an earlier training of the same net, or of one that told fewer classes apart.
-
-    Raises:
-        InputError: they do not fit.
-    """
-    own, given = net.state_dict(), dict(weights.tensors)
-    for key, value in given.items():
-        # Logits of further classes stand behind those of the first ones.
-        if key in own and value.ndim and own[key].shape[1:] == value.shape[1:] and len(own[key]) > len(value):
-            given[key] = torch.cat([value, own[key][len(value) :]])
-    try:
-        net.load_state_dict(given)
-    except RuntimeError as error:
-        raise InputError(f"{weights.name}: weights of another net cannot be started from ({error})") from error

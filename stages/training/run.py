@@ -12,16 +12,21 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from crackmap.calibration.errors import InputError
 from crackmap.stages.datasets.crops import RENDERED, CropSource
+from crackmap.stages.datasets.patch_source import Augmentation
+from crackmap.stages.detect.retinanet import NET as DETECTOR
 from crackmap.stages.detect.retinanet import RetinaNetConfig, build_retinanet
 from crackmap.stages.presets import NetConfig
+from crackmap.stages.screen.classifier import ScreenConfig, ScreenNet
+from crackmap.stages.screen.screener import NET as SCREENER
 from crackmap.stages.segment.nets import build_segment_net, name_of, segment_config
 from crackmap.stages.training.detect import detect_task
-from crackmap.stages.training.loop import RECORD, Task, TrainingConfig, fit, load_encoder, start_from
+from crackmap.stages.training.loop import RECORD, Task, TrainingConfig, fit
+from crackmap.stages.training.screen import screen_task
 from crackmap.stages.training.segment import segment_task
+from crackmap.stages.training.start import start_encoder, start_from
 from crackmap.stages.weights import nested_tuples, read_weights, save_weights
 
 
@@ -34,8 +39,9 @@ class TrainingRun:
         training: how it is trained.
         mixture: shares of the sources.
         validation: sets whose split "val" is held back; by default those of the mixture that have one.
-        encoder_weights: ImageNet weights of the encoder to start from.
+        encoder_weights: ImageNet weights of the encoder, or weights of a stage with the same one, to start from.
         start: weights of an earlier training of the same net to start from.
+        augmentation: of the patches that a screen stage is trained on; None: the default one.
     """
 
     net: NetConfig
@@ -44,11 +50,21 @@ class TrainingRun:
     validation: tuple[str, ...] = ()
     encoder_weights: Path | None = None
     start: Path | None = None
+    augmentation: Augmentation | None = None
 
     @property
     def stage(self) -> str:
-        """What the net is for: "detect" or "segment"."""
+        """What the net is for: "detect", "segment" or "screen"."""
+        if isinstance(self.net, ScreenConfig):
+            return "screen"
         return "detect" if isinstance(self.net, RetinaNetConfig) else "segment"
+
+    @property
+    def net_name(self) -> str:
+        """The name of the kind of net in weight files."""
+        if isinstance(self.net, ScreenConfig):
+            return SCREENER
+        return DETECTOR if isinstance(self.net, RetinaNetConfig) else name_of(self.net)
 
 
 def train(run: TrainingRun, *, data: Path | None, out: Path, resume: bool = False) -> Path:
@@ -64,16 +80,19 @@ def train(run: TrainingRun, *, data: Path | None, out: Path, resume: bool = Fals
         InputError: data that are not there, weights that do not fit, a folder in use, another run to be resumed.
     """
     pl.seed_everything(run.training.seed, verbose=False)
-    net, task = _task(run, data)
-    fit(task, out, resume=resume, record=to_json(run))
+    net, before = _started(run)
+    fit(_task(run, net, data), out, resume=resume, record=to_json(run))
     path = out / f"{run.stage}.safetensors"
-    name = "retinanet" if isinstance(run.net, RetinaNetConfig) else name_of(run.net)
-    save_weights(path, net, stage=run.stage, net=name, config=run.net, trained_on=_trained_on(run))
+    save_weights(
+        path, net, stage=run.stage, net=run.net_name, config=run.net, trained_on=sorted(before | {*run.mixture})
+    )
     return path
 
 
 def build_net(config: NetConfig) -> Any:
     """The net of a configuration, with random weights."""
+    if isinstance(config, ScreenConfig):
+        return ScreenNet(config).to(memory_format=torch.channels_last)
     return build_retinanet(config) if isinstance(config, RetinaNetConfig) else build_segment_net(config)
 
 
@@ -83,27 +102,32 @@ def parameter_count(config: NetConfig) -> int:
         return sum(parameter.numel() for parameter in build_net(config).parameters())
 
 
-def _task(run: TrainingRun, data: Path | None) -> tuple[nn.Module, Task]:
-    net = build_net(run.net)
+def _started(run: TrainingRun) -> tuple[Any, set[str]]:
+    """The net with the weights it starts from, and the sets these were trained on, whose licences they carry."""
+    net, before = build_net(run.net), set()
     if run.encoder_weights is not None:
-        load_encoder(net.backbone.encoder if run.stage == "detect" else net.encoder, run.encoder_weights)
+        encoder = net.backbone.encoder if run.stage == "detect" else net.encoder
+        before |= start_encoder(encoder, run.encoder_weights)
     if run.start is not None:
-        start_from(net, read_weights(run.start, stage=run.stage))
+        given = read_weights(run.start, stage=run.stage)
+        start_from(net, given)
+        before |= set(given.trained_on)
+    return net, before
+
+
+def _task(run: TrainingRun, net: Any, data: Path | None) -> Task:
     config = run.training
-    train_crops = CropSource(data, run.mixture, side_px=config.side_px, scales=config.scales)
+    if isinstance(run.net, ScreenConfig):
+        return screen_task(net, config, data, run.mixture, run.augmentation or Augmentation())
+    train_crops = CropSource(data, run.mixture, side_px=config.side_px, scales=config.scales,
+                             unsure_edge_px=config.unsure_edge_px)  # fmt: skip
     held_back = None
     if config.validation_crops:
         names = run.validation or tuple(name for name in run.mixture if name != RENDERED)
         held_back = CropSource(data, dict.fromkeys(names, 1.0), side_px=config.side_px, scales=(1.0, 1.0), split="val")
     if isinstance(run.net, RetinaNetConfig):
-        return net, detect_task(net, run.net, config, train_crops, held_back)
-    return net, segment_task(net, config, train_crops, held_back)
-
-
-def _trained_on(run: TrainingRun) -> list[str]:
-    """Sets whose licences the weights carry: those of this training and of the weights it started from."""
-    before = read_weights(run.start).trained_on if run.start is not None else ()
-    return sorted({*before, *run.mixture})
+        return detect_task(net, run.net, config, train_crops, held_back)
+    return segment_task(net, config, train_crops, held_back)
 
 
 def to_json(run: TrainingRun) -> str:
@@ -111,13 +135,14 @@ def to_json(run: TrainingRun) -> str:
     parts = {
         "crackmap": version("crackmap"),
         "stage": run.stage,
-        "net_name": "retinanet" if isinstance(run.net, RetinaNetConfig) else name_of(run.net),
+        "net_name": run.net_name,
         "net": asdict(run.net),
         "training": asdict(run.training),
         "mixture": dict(run.mixture),
         "validation": list(run.validation),
         "encoder_weights": _file(run.encoder_weights),
         "start": _file(run.start),
+        "augmentation": None if run.augmentation is None else asdict(run.augmentation),
     }
     return json.dumps(parts, indent=2) + "\n"
 
@@ -137,16 +162,20 @@ def from_json(path: Path) -> TrainingRun:
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
         fields = {key: nested_tuples(value) for key, value in parts["net"].items()}
-        net: NetConfig = (
-            RetinaNetConfig(**fields) if parts["net_name"] == "retinanet" else segment_config(parts["net_name"], fields)
-        )
+        net = _net_config(parts["net_name"], fields)
         training = TrainingConfig(**{key: nested_tuples(value) for key, value in parts["training"].items()})
         return TrainingRun(
             net, training, parts["mixture"], tuple(parts["validation"]), _checked(path, parts["encoder_weights"]),
-            _checked(path, parts["start"]),
+            _checked(path, parts["start"]), Augmentation(**parts["augmentation"]) if parts["augmentation"] else None,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the record of a training ({error}); give the training.json of one") from error
+
+
+def _net_config(name: str, fields: Mapping[str, Any]) -> NetConfig:
+    if name == SCREENER:
+        return ScreenConfig(**fields)
+    return RetinaNetConfig(**fields) if name == DETECTOR else segment_config(name, fields)
 
 
 def _checked(record: Path, file: Mapping[str, str] | None) -> Path | None:

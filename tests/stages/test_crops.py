@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crackmap.calibration.errors import InputError
-from crackmap.stages.datasets.crops import Crop, CropSource, augment, check_mixture
+from crackmap.stages.datasets.crops import Crop, CropSource, augment, check_mixture, sure_of_crack
 from crackmap.stages.render.surface import procedural_road
 
 
@@ -42,3 +42,24 @@ def test_mixtures_name_known_sources_and_positive_shares(tmp_path: Path) -> None
         check_mixture({"rendered": 0.5, "mars": 0.5})
     with pytest.raises(InputError, match="above 0"):
         check_mixture({"rendered": 0.0})
+
+
+def test_a_label_is_believed_along_its_middle_and_away_from_its_edge() -> None:
+    label = np.zeros((40, 40), np.float32)
+    label[10:17] = 1.0
+    sure = sure_of_crack(label, 2.0)
+    assert sure[13].all() and not sure[10:12].any() and not sure[15:17].any()
+    assert not sure[8:10].any() and not sure[17:19].any()
+    assert sure[:8].all() and sure[19:].all()
+    assert (sure_of_crack(label.T, 2.0) == sure.T).all()
+
+
+def test_a_line_of_one_pixel_is_believed() -> None:
+    label = np.zeros((20, 20), np.float32)
+    label[:, 7] = 1.0
+    sure = sure_of_crack(label, 2.0)
+    assert sure[:, 7].all() and not sure[:, 5:7].any() and not sure[:, 8:10].any()
+
+
+def test_without_a_label_all_is_believed() -> None:
+    assert sure_of_crack(np.zeros((8, 8), np.float32), 2.0).all()

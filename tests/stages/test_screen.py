@@ -1,6 +1,5 @@
 """The screen stage: the nets with random weights, windows that are left, heat, scores. No trained weights needed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,24 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from crackmap.calibration.errors import InputError, WeightsError
+from crackmap.stages.datasets.patch_source import Augmentation, augmented
 from crackmap.stages.detect.detector import Detector
 from crackmap.stages.detect.retinanet import RetinaNetConfig, build_retinanet
 from crackmap.stages.explain import detector_heat, grad_cam, heat_share_on_crack, raw_heat
 from crackmap.stages.metrics_classes import roc_points, score_classes
+from crackmap.stages.presets import PRESETS
 from crackmap.stages.screen.classifier import PUBLISHED_MOBILENETV2, PUBLISHED_RESNET50, ScreenConfig, ScreenNet
 from crackmap.stages.screen.screener import NET, Screener, even_patches, windows_to_detect
 from crackmap.stages.tiling import ArraySource, Window
 from crackmap.stages.training.loop import TrainingConfig
-from crackmap.stages.training.screen import (
-    SCREEN_PRESETS,
-    Augmentation,
-    augmented,
-    dice_loss,
-    screen_loss,
-    screen_task,
-    start_encoder,
-    train_screen,
-)
+from crackmap.stages.training.run import TrainingRun, from_json, train
+from crackmap.stages.training.screen import dice_loss, screen_loss, screen_task
+from crackmap.stages.training.start import start_encoder
 from crackmap.stages.weights import read_weights, save_weights
 
 
@@ -252,12 +246,12 @@ SMALL_RUN = TrainingConfig(steps=2, batch=4, side_px=32, ema_decay=0.0, workers=
 def test_training_on_class_folders_writes_weights_and_its_record(tmp_path: Path, frozen: bool) -> None:
     mixture = class_folders(tmp_path / "patches")
     net = ScreenConfig(side_px=32, frozen_encoder=frozen)
-    path = train_screen(SMALL_RUN, net, data=None, out=tmp_path / "out", mixture=mixture)
+    run = TrainingRun(net, SMALL_RUN, mixture, augmentation=Augmentation(zoom=0.1))
+    path = train(run, data=None, out=tmp_path / "out")
     weights = read_weights(path, stage="screen")
     assert Screener.load(weights, "cpu").net.config == net
     assert weights.trained_on == tuple(mixture)
-    record = json.loads((tmp_path / "out" / "training.json").read_text())
-    assert record["net"]["frozen_encoder"] is frozen and record["mixture"] == mixture
+    assert from_json(tmp_path / "out" / "training.json") == run
 
 
 def test_a_sample_depends_on_its_number_and_the_seed_alone(tmp_path: Path) -> None:
@@ -276,15 +270,15 @@ def test_the_encoder_starts_from_that_of_another_stage(tmp_path: Path) -> None:
     path = tmp_path / "d.safetensors"
     save_weights(path, detector, stage="detect", net="retinanet", config=RetinaNetConfig(), trained_on=["dnit"])
     net = ScreenNet(ScreenConfig())
-    assert start_encoder(net, path) == {"dnit"}
+    assert start_encoder(net.encoder, path) == {"dnit"}
     given = detector.backbone.encoder.state_dict()["features.0.0.weight"]
     assert torch.allclose(net.encoder.state_dict()["features.0.0.weight"], given, atol=1e-3)
-    with pytest.raises(InputError, match="resnet50"):
-        start_encoder(ScreenNet(PUBLISHED_RESNET50), path)
+    with pytest.raises(InputError, match="same encoder"):
+        start_encoder(ScreenNet(PUBLISHED_RESNET50).encoder, path)
 
 
 def test_the_published_presets_keep_the_published_recipe() -> None:
-    mobilenet, resnet = SCREEN_PRESETS["screen-mobilenetv2"], SCREEN_PRESETS["screen-resnet50"]
+    mobilenet, resnet = PRESETS["screen-mobilenetv2"], PRESETS["screen-resnet50"]
     assert mobilenet.net.frozen_encoder and mobilenet.training.loss == "dice"
     assert (mobilenet.training.optimiser, mobilenet.training.learning_rate) == ("adam", 1e-4)
     assert mobilenet.augmentation.rotation_deg == 20 and resnet.augmentation.rotation_deg == 10
