@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crackmap.calibration.errors import InputError
 from crackmap.pipeline.evaluating.segment import evaluate_segment
 from crackmap.stages.presets import preset_called
 from crackmap.stages.segment.nets import SegmentConfig
 from crackmap.stages.segment.segmenter import CRACK, Segmenter
-from crackmap.stages.training.loop import TrainingConfig
-from crackmap.stages.training.run import TrainingRun, parameter_count, train
+from crackmap.stages.training.loop import RECORD, TrainingConfig
+from crackmap.stages.training.run import TrainingRun, parameter_count, to_json, train
 from crackmap.stages.weights import read_weights
 
 PEERS = ("crackseg-light", "unet-light", "pspnet-light", "deeplabv3plus-light", "cracknet-light")
@@ -50,7 +51,9 @@ def main() -> None:
     for name, net in _nets(options.ablations).items():
         run = TrainingRun(net, training, mixture, (), options.encoder_weights)
         out = options.out / name.replace(" ", "-")
-        weights = out / "segment.safetensors"
+        weights, record = out / "segment.safetensors", out / RECORD
+        if record.exists() and record.read_text(encoding="utf-8") != to_json(run):
+            raise InputError(f"{out}: holds a training with other options; give another OUT")
         if not weights.exists():
             train(run, data=options.data, out=out, resume=(out / "last.ckpt").exists())
         scores = _scores(weights, options.data, out / "scores.json")

@@ -22,7 +22,8 @@ def command(names: tuple[str, ...], split: str, data: Path | None, as_json: bool
 
     NAME is a public set (dnit, paveseg, cracksc, cfd) in the data folder, or a set of your own as FORMAT:PATH with the
     formats pairs, coco, labelme, voc and synth. Without NAME: the public sets that are there. docs/datasets.md shows
-    how each is laid out. Exit code 4 if something is wrong.
+    how each is laid out. Exit code 4 if something is wrong. A photograph that seems to be in two splits is a warning,
+    which does not change the code.
 
     \b
     Examples:

@@ -57,7 +57,9 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"{title}:")
         for key, value in report[title].items():
             click.echo(f"  {key} = {json.dumps(value)}")
-    click.echo(f"train:  crackmap train {preset.stage} --preset {preset.name} --data DATA -o RUN")
+    frozen = getattr(preset.net, "frozen_encoder", False)
+    start = " --encoder-weights IMAGENET.pth" if frozen else ""
+    click.echo(f"train:  crackmap train {preset.stage} --preset {preset.name} --data DATA{start} -o RUN")
     weights = "" if preset.name in DEFAULTS.values() else f" --{preset.stage}-weights RUN/{preset.stage}.safetensors"
     switch = " --screen" if preset.stage == "screen" else ""
     click.echo(f"score:  crackmap evaluate {preset.stage} --set dnit --data DATA{weights}")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from crackmap.stages.training.run import TrainingRun
 
 
+PRESET = {"segment": "crackseg-light", "detect": "retinanet-light", "screen": "screen-light"}
+"""What is trained by default."""
+
+
 @click.group()
 def command() -> None:
     """Train a stage; a training goes on after an interruption (--resume).
@@ -24,19 +28,21 @@ def command() -> None:
     """
 
 
-def _training_options(preset: str) -> Decorator:
+def _training_options(stage: str) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
-            click.option("--preset", default=preset, show_default=True, help="See `crackmap models list`."),
+            click.option("--preset", show_default=PRESET[stage], help="See `crackmap models list`."),
             click.option("--config", "config_file", type=existing_path(folder=False),
-                         help="training.json of another run, to train the same again; instead of all options below."),
+                         help="training.json of another run, to train the same again; instead of --preset and all "
+                              "options from --steps on."),
             data_option(required=False),
-            click.option("--out", "-o", required=True, type=click.Path(path_type=Path),
+            click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path),
                          help="Folder for checkpoints, logs, curves and the weights."),
             click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out."),
             click.option("--steps", type=click.IntRange(1), help="Optimiser steps in all."),
             click.option("--batch", type=click.IntRange(1), help="Crops a step."),
-            click.option("--side", "side_px", type=click.IntRange(32), help="Side of a crop, pixels."),
+            click.option("--side", "side_px", type=click.IntRange(32),
+                         help="Side of a crop, pixels; not for train screen (--net side_px=...)."),
             click.option("--rate", "learning_rate", type=click.FloatRange(0, min_open=True), help="Peak rate."),
             click.option("--seed", type=click.IntRange(0), help="Of weights, crops and their order."),
             click.option("--workers", type=click.IntRange(0), help="Loader processes; the crops do not depend on it."),
@@ -60,7 +66,7 @@ def _training_options(preset: str) -> Decorator:
 
 
 def _run_of(
-    stage: str, *, preset: str, config_file: Path | None, mixture: dict[str, float] | None,
+    stage: str, *, preset: str | None, config_file: Path | None, mixture: dict[str, float] | None,
     encoder_weights: Path | None, start: Path | None, settings: tuple[tuple[str, Any], ...],
     net_settings: tuple[tuple[str, Any], ...], **training: Any,
 ) -> TrainingRun:  # fmt: skip
@@ -69,36 +75,46 @@ def _run_of(
 
     from crackmap.calibration.errors import InputError
     from crackmap.stages.presets import preset_called
-    from crackmap.stages.training.run import TrainingRun, from_json
+    from crackmap.stages.training.run import NO_EFFECT, TrainingRun, from_json
 
     given = {key: value for key, value in training.items() if value is not None} | dict(settings)
     if config_file is not None:
-        if given or mixture or encoder_weights or start or net_settings:
+        if given or preset or mixture or encoder_weights or start or net_settings:
             raise click.UsageError("--config takes everything from its file; leave the other options out")
         run = from_json(config_file)
         if run.stage != stage:
             raise click.UsageError(f"{config_file.name} is of `crackmap train {run.stage}`")
         return run
-    chosen = preset_called(preset, stage=stage)
+    idle = [name for name in NO_EFFECT[stage] if name in given]
+    if idle:
+        instead = "; what it sees is set by --net side_px=... and --net scale=..." if stage == "screen" else ""
+        raise InputError(f"{idle[0]}: has no effect on a {stage} stage, leave it out{instead}")
+    chosen = preset_called(preset or PRESET[stage], stage=stage)
     try:
         return TrainingRun(
             replace(chosen.net, **dict(net_settings)), replace(chosen.training, **given),
             mixture or chosen.mixture, (), encoder_weights, start, chosen.augmentation,
         )  # fmt: skip
     except TypeError as error:
-        raise InputError(f"--set or --net: {error}; `crackmap models show {preset}` lists the settings") from error
+        raise InputError(f"--set or --net: {error}; `crackmap models show {chosen.name}` lists the settings") from error
 
 
 def _train(stage: str, *, data: Path | None, out: Path, resume: bool, **options: Any) -> None:
     from crackmap.pipeline.training import train_and_draw
 
-    path = train_and_draw(_run_of(stage, **options), data=data, out=out, resume=resume)
+    try:
+        path = train_and_draw(_run_of(stage, **options), data=data, out=out, resume=resume)
+    except KeyboardInterrupt:
+        begun = (out / "last.ckpt").exists()
+        advice = "Go on: the same command with --resume." if begun else "There is no checkpoint yet: start it again."
+        click.echo(f"Interrupted. {advice}", err=True)
+        click.get_current_context().exit(130)
     click.echo(f"Weights: {path}\nCurves:  {out / 'curves.png'}")
     click.echo(f"Score them: crackmap evaluate {stage} --set dnit --{stage}-weights {path}")
 
 
 @command.command()
-@_training_options("crackseg-light")
+@_training_options("segment")
 def segment(**options: Any) -> None:
     """Train a segmenter on real labels and rendered cracks.
 
@@ -112,7 +128,7 @@ def segment(**options: Any) -> None:
 
 
 @command.command()
-@_training_options("retinanet-light")
+@_training_options("detect")
 def detect(**options: Any) -> None:
     """Train a detector on boxes cut from the masks.
 
@@ -124,7 +140,7 @@ def detect(**options: Any) -> None:
 
 
 @command.command()
-@_training_options("screen-light")
+@_training_options("screen")
 def screen(**options: Any) -> None:
     """Train a patch classifier on patches cut from labelled images, or read from folders named after their class.
 
@@ -143,19 +159,21 @@ def screen(**options: Any) -> None:
 @click.option("--split", default="val", show_default=True, help="Of the sets; one that was not trained on.")
 @click.option("--tolerance", "tolerance_px", default=2.0, show_default=True, type=click.FloatRange(0.0, 8.0),
               help="How far a label may lie from the crack, pixels.")  # fmt: skip
+@click.option("--keep-decision", is_flag=True, help="Fit the scale alone: the same pixels stay above 0.5.")
 @data_option(required=False)
 @device_option()
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False),
               help="The calibrated weights.")  # fmt: skip
 def calibrate(
-    weights_path: Path, sets: str, split: str, tolerance_px: float, data: Path | None, device: str, out: Path
+    weights_path: Path, sets: str, split: str, tolerance_px: float, keep_decision: bool, data: Path | None,
+    device: str, out: Path,
 ) -> None:
     """Make probabilities what they say: fit scale and offset of the logits on held-back images."""
     from crackmap.stages.training.calibrate import calibrate_weights
 
     fitted = calibrate_weights(
         weights_path, sets=[name for name in sets.split(",") if name], split=split, data=data,
-        tolerance_px=tolerance_px, device=device, out=out,
+        tolerance_px=tolerance_px, device=device, out=out, keep_decision=keep_decision,
     )  # fmt: skip
     for name, (scale, offset) in fitted.items():
         click.echo(f"{name}: probability = sigmoid({scale:.4f} * logit {offset:+.4f})")

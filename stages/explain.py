@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from crackmap.calibration.errors import require
 from crackmap.stages.detect.detector import Detector
 from crackmap.stages.detect.retinanet import CRACK_LABEL, as_input
+from crackmap.stages.encoders import IMAGENET
 
 Heat = NDArray[np.float32]
 
@@ -93,6 +94,10 @@ def detector_heat(detector: Detector, image: NDArray[np.uint8]) -> Heat:
     net, scale = detector.net, detector.config.scale
     small_wh = tuple(max(round(length * scale), 32) for length in image.shape[1::-1])
     small = np.asarray(cv2.resize(image, small_wh, interpolation=cv2.INTER_AREA), np.uint8)
+    # torchvision pads to multiples of 32 with what is 0 once normalised. Padded here, the heat keeps its place.
+    right, below = (-length % 32 for length in small_wh)
+    mean = tuple(round(255 * value) for value in IMAGENET[0])
+    padded = np.asarray(cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=mean), np.uint8)
 
     def scores(images: Tensor) -> Tensor:
         batch, _ = net.transform([as_input(images[0])])
@@ -101,7 +106,8 @@ def detector_heat(detector: Detector, image: NDArray[np.uint8]) -> Heat:
         return found[found >= min(LEAST_SCORE, float(found.detach().max()))]
 
     finest = net.backbone.pyramid.inner_blocks[0]
-    return _resized(raw_heat(scores, finest, small, local=True), (image.shape[0], image.shape[1]))
+    heat = raw_heat(scores, finest, padded, local=True)[: small_wh[1], : small_wh[0]]
+    return _resized(heat, (image.shape[0], image.shape[1]))
 
 
 def heat_share_on_crack(heat: Heat, crack: NDArray[np.bool_]) -> tuple[float, float]:

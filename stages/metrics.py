@@ -62,8 +62,8 @@ class Counts:
 
     @property
     def iou(self) -> float:
-        """Intersection over union; exact at tolerance 0."""
-        union = self.predicted + self.true - self.right
+        """Intersection over union. With a tolerance: right over predicted and missed ones, never above 1."""
+        union = self.predicted + self.true - self.found
         return self.right / union if union else 1.0
 
 
@@ -237,8 +237,8 @@ def segmentation_intervals(images: Sequence[ImageCounts], *, seed: int = 0) -> d
         result[f"f1_{t}px"] = interval(f1_of(sums[:, i, half]))
         result[f"ods_{t}px"] = interval(f1_of(sums[:, i]).max(axis=1))
         result[f"ois_{t}px"] = interval(best[:, i] / best[:, -1])
-    right, predicted, _, true = lines.T
-    result["cl_iou_4px"] = interval(_ratio(right, predicted + true - right))
+    right, predicted, found, true = lines.T
+    result["cl_iou_4px"] = interval(_ratio(right, predicted + true - found))
     return result
 
 

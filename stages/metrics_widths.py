@@ -118,7 +118,9 @@ def _found(samples: NDArray[np.float64], mask: Mask) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class WidthScores:
-    """Width errors in one class; means are weighted by length, and over pieces found for the greater part.
+    """Width errors in one class; means are weighted by length, and over pieces found for more than half.
+
+    Where no piece is found, means and interval are NaN.
 
     Attributes:
         limits_px: the class, true width from and below.

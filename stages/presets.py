@@ -62,8 +62,8 @@ _REAL_PATCHES: Mapping[str, float] = {"dnit": 0.6, "paveseg": 0.35, "cracksc": 0
 
 _ALL = (
     Preset(
-        "retinanet-light", "detect", "the default detector: MobileNetV2, half resolution, boxes that hug the crack",
-        RetinaNetConfig(), TrainingConfig(steps=2000, batch=12, side_px=448), DETECT_MIXTURE,
+        "retinanet-light", "detect", "the default detector: MobileNetV2, 3/4 resolution, boxes that hug the crack",
+        RetinaNetConfig(), TrainingConfig(steps=2000, batch=12, side_px=384), DETECT_MIXTURE,
     ),
     Preset(
         "retinanet", "detect", "ResNet-50, P3..P7, anchors 32 to 512, 256 channels, full resolution",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
@@ -19,13 +23,19 @@ from crackmap.calibration.errors import WeightsError
 
 FORMAT = "crackmap-weights-1"
 
+STRANGE = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
+"""What reading a file that others made, and building the net it describes, can end with."""
+
+Config = TypeVar("Config")
+Net = TypeVar("Net", bound=nn.Module)
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The content of a weight file.
 
     Attributes:
-        stage: "detect" or "segment".
+        stage: "detect", "segment" or "screen".
         net: name of the architecture.
         config: fields of the net's configuration.
         tensors: state dictionary, float32.
@@ -55,11 +65,15 @@ def save_weights(
     calibration: Mapping[str, tuple[float, float]] | None = None,
     trained_on: Sequence[str] = (),
 ) -> str:
-    """Writes the module's weights in half precision and returns the file's sha256; arguments as in Weights."""
-    tensors = {
-        key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-        for key, value in module.state_dict().items()
-    }
+    """Writes the module's weights and returns the file's sha256; arguments as in Weights.
+
+    They are written in half precision, but for tensors with values too large for it.
+
+    Raises:
+        WeightsError: values that are not finite: the training diverged.
+    """
+    tensors = {key: _small(value).contiguous().cpu() for key, value in module.state_dict().items()}
+    _check_finite(path.name, tensors, calibration or {})
     header = {
         "format": FORMAT,
         "stage": stage,
@@ -73,11 +87,19 @@ def save_weights(
     return hashlib.sha256(content).hexdigest()
 
 
+def _small(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if torch.isfinite(half).all() else tensor.float()
+
+
 def read_weights(path: Path, *, stage: str | None = None, sha256: str | None = None) -> Weights:
     """Reads a weight file, after checking its hash if one is pinned.
 
     Raises:
-        WeightsError: missing, damaged, of another hash, not written by crackmap, or of another stage.
+        WeightsError: missing, damaged, of another hash, not written by crackmap, of another stage, or with values that
+            are not finite.
     """
     try:
         content = path.read_bytes()
@@ -87,25 +109,74 @@ def read_weights(path: Path, *, stage: str | None = None, sha256: str | None = N
     if sha256 is not None and found != sha256:
         raise WeightsError(f"weights {path.name}: expected sha256 {sha256[:12]}…, got {found[:12]}…: "
                            "the file is damaged or was replaced; install the package again")  # fmt: skip
-    try:
+    with _as_weights_error(path.name, "not a safetensors file"):
         tensors = {key: value.float() if value.is_floating_point() else value
                    for key, value in load_safetensors(content).items()}  # fmt: skip
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-    except (SafetensorError, ValueError) as error:
-        raise WeightsError(f"weights {path.name}: not a safetensors file ({error}); give a file that "
-                           "`crackmap train` wrote") from error  # fmt: skip
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
     if header.get("format") != FORMAT:
         raise WeightsError(f"weights {path.name}: expected format {FORMAT!r} in its header, got "
                            f"{header.get('format')!r}; give a file that `crackmap train` wrote")  # fmt: skip
-    if stage is not None and header["stage"] != stage:
-        raise WeightsError(f"weights {path.name}: expected weights of the {stage} stage, got {header['stage']}; "
-                           f"did you mean --{header['stage']}-weights?")  # fmt: skip
-    calibration = {name: (float(scale), float(offset))
-                   for name, (scale, offset) in json.loads(header.get("calibration", "{}")).items()}  # fmt: skip
-    trained_on = tuple(json.loads(header.get("trained_on", "[]")))
-    return Weights(
-        header["stage"], header["net"], json.loads(header["config"]), tensors, found, path.name, calibration, trained_on
-    )
+    with _as_weights_error(path.name, "a damaged header"):
+        weights = _with_header(header, tensors, found, path.name)
+    if stage is not None and weights.stage != stage:
+        raise WeightsError(f"weights {path.name}: expected weights of the {stage} stage, got {weights.stage}; "
+                           f"did you mean --{weights.stage}-weights?")  # fmt: skip
+    _check_finite(path.name, tensors, weights.calibration)
+    return weights
+
+
+def _with_header(header: Mapping[str, str], tensors: Mapping[str, Tensor], sha256: str, name: str) -> Weights:
+    """The content of a file; raises whatever a wrong header makes of it."""
+    config, trained_on = json.loads(header["config"]), json.loads(header.get("trained_on", "[]"))
+    if not isinstance(config, dict) or not isinstance(trained_on, list):
+        raise TypeError("expected a table as config and a list as trained_on")
+    if not all(isinstance(item, str) for item in trained_on):
+        raise TypeError("expected names of sets in trained_on")
+    calibration = {key: (float(scale), float(offset))
+                   for key, (scale, offset) in json.loads(header.get("calibration", "{}")).items()}  # fmt: skip
+    return Weights(header["stage"], header["net"], config, tensors, sha256, name, calibration, tuple(trained_on))
+
+
+@contextmanager
+def _as_weights_error(name: str, fault: str) -> Iterator[None]:
+    """Turns what the content of a strange file can raise into the error that names the file and the remedy."""
+    try:
+        yield
+    except STRANGE as error:
+        reason = shorten(f"no {error}" if isinstance(error, KeyError) else str(error), 300)
+        raise WeightsError(f"weights {name}: {fault} ({reason}); give a file that `crackmap train` wrote "
+                           "with this version") from error  # fmt: skip
+
+
+def _check_finite(name: str, tensors: Mapping[str, Tensor], calibration: Mapping[str, tuple[float, float]]) -> None:
+    wrong = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if wrong:
+        raise WeightsError(f"weights {name}: {len(wrong)} of {len(tensors)} tensors hold values that are not finite, "
+                           f"first {wrong[0]!r}; train again with a lower --rate")  # fmt: skip
+    for key, (scale, offset) in calibration.items():
+        if not (0 < scale < math.inf and math.isfinite(offset)):
+            raise WeightsError(f"weights {name}: expected a calibration of {key!r} with a scale above 0 and a finite "
+                               f"offset, got {scale} and {offset}; calibrate the trained weights again")  # fmt: skip
+
+
+def net_from(
+    weights: Weights, configure: Callable[[Mapping[str, Any]], Config], build: Callable[[Config], Net]
+) -> tuple[Config, Net]:
+    """The configuration and the net of a weight file, filled.
+
+    Args:
+        weights: of a file.
+        configure: makes the configuration from its fields.
+        build: makes the net from it.
+
+    Raises:
+        WeightsError: the configuration is none of this version, no net can be built from it, or the tensors do not fit.
+    """
+    with _as_weights_error(weights.name, f"no {weights.net} of this version"):
+        config = configure({key: nested_tuples(value) for key, value in weights.config.items()})
+        net = build(config)
+    load_into(net, weights)
+    return config, net
 
 
 def load_into(module: nn.Module, weights: Weights) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.pipeline.evaluating.pictures import Rgb, boxed, drawn_mask, heat, judged_regions, panels, write_png
+from crackmap.pipeline.evaluating.scored import scored_split
 from crackmap.stages import plots
-from crackmap.stages.datasets.sources import load_split
 from crackmap.stages.detect.detector import Detector, DetectSettings
 from crackmap.stages.metrics_bootstrap import Interval
 from crackmap.stages.metrics_detection import (
@@ -78,13 +78,13 @@ def evaluate_detect(
         progress: told (done, total, name) after every image.
 
     Raises:
-        InputError: no such set or split, or a score the detector cannot have.
+        InputError: no such set or split, no crack pixel in it, or a score the detector cannot have.
         StorageError: a picture cannot be written.
     """
     settings = DetectSettings(score=min(score, LEAST_SCORE))
     levels = sorted({score, *LEVELS[settings.score <= LEVELS].tolist()})
     counts: dict[str, DetectionCounts] = {}
-    listed = load_split(data_set, split, data)
+    listed = scored_split(data_set, split, data)
     for done, image in enumerate(listed, start=1):
         labels = image.read()
         regions = detector.detect(ArraySource(labels.image), settings)
@@ -92,7 +92,7 @@ def evaluate_detect(
         counts[image.name] = count_detection(regions, labels.crack, scores=levels, margin_px=margin_px, known=known)
         if pictures is not None:
             kept = [region for region in regions if region.score >= score]
-            write_png(pictures / f"{image.name}.png", five_ways(labels.image, kept, regions, labels.crack & known))
+            write_png(pictures, image.name, five_ways(labels.image, kept, regions, labels.crack & known))
         if progress is not None:
             progress(done, len(listed), image.name)
     curve, row = score_curve(list(counts.values()), levels), levels.index(score)

@@ -212,7 +212,7 @@ def _false_length(
             colour = (150, 150, 150) if length == 0 else (70, 130, 255) if crack.joint else (235, 60, 60)
             cv2.polylines(canvas, [points], False, colour, 2, cv2.LINE_AA, 4)
         caption = f"false crack {crack_m:.2f} m (red), joint {joint_m:.2f} m (blue); dark and grey: not counted"
-        write_png(pictures / f"{name}.png", panels((("image", rgb), (caption, canvas)), columns=2))
+        write_png(pictures, name, panels((("image", rgb), (caption, canvas)), columns=2))
     return FalseLength(kind, name, road_area_m2(ground, free), crack_m, joint_m)
 
 

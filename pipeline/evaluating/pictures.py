@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crackmap.calibration.errors import StorageError
+from crackmap.calibration.errors import InputError, StorageError
 from crackmap.stages.metrics import near
 from crackmap.stages.metrics_detection import ScoreMap, pixel_box
 from crackmap.stages.records import Region
@@ -88,12 +88,18 @@ def panels(pictures: Sequence[tuple[str, Rgb]], *, columns: int) -> Rgb:
     return canvas
 
 
-def write_png(path: Path, rgb: Rgb) -> None:
-    """Writes an RGB picture.
+def write_png(folder: Path, name: str, rgb: Rgb) -> None:
+    """Writes an RGB picture to `name`.png in `folder`; `name` may hold folders, separated by "/".
 
     Raises:
+        InputError: `name` would lead out of the folder: names of images come from files of strangers.
         StorageError: it cannot be written.
     """
+    # Read as on Windows, both kinds of slash divide it, and a leading one or a drive is its anchor.
+    place = PureWindowsPath(name)
+    if place.anchor or ".." in place.parts:
+        raise InputError(f"picture {name!r}: the name leads out of {folder}; rename the image in its data set")
+    path = folder / f"{name}.png"
     _, encoded = cv2.imencode(".png", rgb[..., ::-1])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

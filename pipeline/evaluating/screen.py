@@ -168,7 +168,7 @@ def _draw_examples(
             heat = grad_cam(screener.net, screener.net.sharp_block, patch.image)
             pairs.append((f"{probabilities[index]:.3f}", np.hstack([patch.image, under_heat(patch.image, heat)])))
         if pairs:
-            write_png(folder / f"{name}.png", panels(pairs, columns=3))
+            write_png(folder, name, panels(pairs, columns=3))
 
 
 def screen_report(found: ScreenEvaluation) -> dict[str, Any]:

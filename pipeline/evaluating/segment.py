@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.pipeline.evaluating.pictures import judged, panels, write_png
+from crackmap.pipeline.evaluating.scored import scored_split
 from crackmap.stages import plots
-from crackmap.stages.datasets.sources import Labels, load_split
+from crackmap.stages.datasets.sources import Labels
 from crackmap.stages.metrics import (
     TOLERANCES_PX,
     ImageCounts,
@@ -77,7 +78,7 @@ class OtherScores:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEvaluation:
-    """All scores of a segmenter on a split: by class, and by name of what is no crack."""
+    """All scores of a segmenter on a split: by class, as far as the split shows it, and by name of what is no crack."""
 
     classes: dict[str, ClassScores]
     others: dict[str, OtherScores]
@@ -105,13 +106,13 @@ def evaluate_segment(
         progress: told (done, total, name) after every image.
 
     Raises:
-        InputError: no such set or split.
+        InputError: no such set or split, or no crack pixel in it.
         StorageError: a picture cannot be written.
     """
     settings = settings or SegmentSettings()
     counts: dict[str, dict[str, ImageCounts]] = defaultdict(dict)
     others: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    listed = load_split(data_set, split, data)
+    listed = scored_split(data_set, split, data)
     for done, image in enumerate(listed, start=1):
         labels = image.read()
         masks = segmenter.segment_classes(ArraySource(labels.image), None, settings)
@@ -125,11 +126,15 @@ def evaluate_segment(
         if pictures is not None:
             parts = [("image", labels.image), ("right green, false red, missed blue (5 px)",
                                                judged(labels.image, called, labels.crack & known))]  # fmt: skip
-            write_png(pictures / f"{image.name}.png", panels(parts, columns=2))
+            write_png(pictures, image.name, panels(parts, columns=2))
         if progress is not None:
             progress(done, len(listed), image.name)
     result = SegmentEvaluation(
-        {name: _class_scores(images) for name, images in counts.items()},
+        {
+            name: _class_scores(images)
+            for name, images in counts.items()
+            if any(one.at(0).true for one in images.values())
+        },
         {name: _other_scores(pairs) for name, pairs in others.items()},
     )
     if pictures is not None:

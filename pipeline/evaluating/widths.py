@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -21,6 +22,11 @@ from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
 from crackmap.stages.tiling import ArraySource
 
 SIDE_PX = 384
+
+_OF_FOUND_PIECES = (
+    "true_px", "area_bias_px", "area_mae_px", "mask_bias_px", "mask_mae_px", "area_bias_interval_px",
+)  # fmt: skip
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -54,7 +60,7 @@ def evaluate_widths(
             if pictures is not None:
                 judgement = judged(picture, probability >= 0.5, covered >= 0.5)
                 parts = [("image", picture), ("drawn", drawn_mask(covered >= 0.5)), ("right, false, missed", judgement)]
-                write_png(pictures / f"{name}.png", panels(parts, columns=3))
+                write_png(pictures, name, panels(parts, columns=3))
             if progress is not None:
                 progress(place * count + number + 1, len(classes) * count, name)
     return score_widths(pieces)
@@ -78,18 +84,28 @@ def drawn_crack(
 
 
 def width_report(scores: Sequence[WidthScores]) -> list[dict[str, Any]]:
-    """The scores as plain values, ready for JSON."""
-    return [asdict(item) for item in scores]
+    """The scores as plain values, ready for JSON: None for the errors of a class of which no piece is found."""
+    return [_report(item) for item in scores]
+
+
+def _report(item: WidthScores) -> dict[str, Any]:
+    row = asdict(item)
+    if math.isnan(item.true_px):
+        row |= dict.fromkeys(_OF_FOUND_PIECES)
+    return row
 
 
 def width_table(scores: Sequence[WidthScores]) -> str:
     """The scores as a table for the terminal."""
     lines = ["true width    length px   found   mean   bias (area) [95 %]          MAE   bias (mask)   MAE"]
     for item in scores:
+        start = f"{item.limits_px[0]:>3g} - {item.limits_px[1]:<3g} px {item.length_px:11,.0f} {item.found_share:7.3f}"
+        if math.isnan(item.true_px):
+            lines.append(f"{start}      -  no piece found for more than half of its length")
+            continue
         low, high = item.area_bias_interval_px
         lines.append(
-            f"{item.limits_px[0]:>3g} - {item.limits_px[1]:<3g} px {item.length_px:11,.0f} {item.found_share:7.3f}"
-            f" {item.true_px:6.2f} {item.area_bias_px:+12.3f} [{low:+.3f}, {high:+.3f}] {item.area_mae_px:6.3f}"
+            f"{start} {item.true_px:6.2f} {item.area_bias_px:+12.3f} [{low:+.3f}, {high:+.3f}] {item.area_mae_px:6.3f}"
             f" {item.mask_bias_px:+12.3f} {item.mask_mae_px:6.3f}"
         )
     lines.append("bias and MAE in px over pieces found for more than half of their length; area: sum of probability")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crackmap.calibration.errors import InputError, require
 from crackmap.stages.datasets.formats import parse_source
-from crackmap.stages.datasets.labels import LabelledImage, Labels
+from crackmap.stages.datasets.labels import LabelledImage, Labels, read_rgb
+from crackmap.stages.datasets.near_duplicates import near_duplicates, thumbnail
 from crackmap.stages.datasets.public import DATA_SETS
 from crackmap.stages.datasets.sources import SPLITS, load_split
 
@@ -21,7 +24,7 @@ UNSTATED = "not stated: put a LICENSE file into the folder"
 Progress = Callable[[int, int, str], None]
 
 PROBLEMS_SHOWN = 20
-"""Problems of a set in a table."""
+"""Problems of a set in a table, and as many warnings."""
 
 _LICENCE_NAMES = ("license", "licence", "license.txt", "licence.txt", "license.md", "licence.md", "copying")
 
@@ -43,6 +46,7 @@ class SetSummary:
         licence: one line.
         may_train_shipped_weights: whether it lets weights trained on the set be distributed; None if not known here.
         problems: a sentence for each, in the order of the images.
+        warnings: a sentence for each photograph that seems to be in two splits; worth a look, not certain.
     """
 
     name: str
@@ -58,6 +62,7 @@ class SetSummary:
     licence: str
     may_train_shipped_weights: bool | None
     problems: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -84,7 +89,7 @@ class _Totals:
 
 
 def check_set(name: str, split: str, data: Path | None, *, progress: Progress | None = None) -> SetSummary:
-    """Reads every image of one split with its labels, and compares the files with those of the other splits.
+    """Reads every image of one split with its labels, and compares the pictures with those of the other splits.
 
     Args:
         name: a public set or FORMAT:PATH.
@@ -99,9 +104,12 @@ def check_set(name: str, split: str, data: Path | None, *, progress: Progress | 
     images = load_split(name, split, data)
     totals = _Totals()
     problems: list[str] = []
+    thumbnails: dict[Path, NDArray[np.uint8]] = {}
     for done, image in enumerate(images, 1):
         try:
-            totals.add(image.read())
+            labels = image.read()
+            totals.add(labels)
+            thumbnails[image.image_path] = thumbnail(labels.image)
         except (InputError, OSError) as error:
             problems.append(f"{image.name}: {error}")
         if progress is not None:
@@ -124,6 +132,7 @@ def check_set(name: str, split: str, data: Path | None, *, progress: Progress | 
         licence=licence,
         may_train_shipped_weights=may_ship,
         problems=tuple(problems),
+        warnings=tuple(_near_duplicates(name, split, data, thumbnails)),
     )
 
 
@@ -151,6 +160,29 @@ def _duplicates(name: str, split: str, images: Sequence[LabelledImage], data: Pa
     return found
 
 
+def _near_duplicates(name: str, split: str, data: Path | None, thumbnails: dict[Path, NDArray[np.uint8]]) -> list[str]:
+    """A sentence for each photograph that seems to be in two splits, other than as the same file."""
+    seen: dict[str, list[LabelledImage]] = {}
+    for part in SPLITS[:3]:
+        images = _part(name, part, data)
+        for image in images:
+            if image.image_path not in thumbnails:
+                with suppress(InputError, OSError):
+                    thumbnails[image.image_path] = thumbnail(read_rgb(image.image_path))
+        seen[part] = [image for image in images if image.image_path in thumbnails]
+    found = []
+    for part, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        if split not in ("all", part, other):
+            continue
+        left, right = ([thumbnails[image.image_path] for image in seen[place]] for place in (part, other))
+        for row, column in near_duplicates(left, right):
+            one, twin = seen[part][row], seen[other][column]
+            if one.image_path.read_bytes() != twin.image_path.read_bytes():
+                found.append(f"{one.name} ({part}) looks like the same photograph as {twin.name} ({other}); "
+                             "if it is, keep one of them")  # fmt: skip
+    return found
+
+
 def _part(name: str, part: str, data: Path | None) -> list[LabelledImage]:
     """The images of a split, which may be empty."""
     try:
@@ -174,7 +206,7 @@ def _licence(name: str) -> tuple[str, bool | None]:
 
 
 def summary_table(summaries: Sequence[SetSummary]) -> str:
-    """One line a set, and below it what else it labels, its licence and its problems."""
+    """One line a set, and below it what else it labels, its licence, its problems and warnings."""
     lines = [" split  images                size, px  crack %  unknown %  crack-free    boxes  set"]
     for row in summaries:
         sizes = [f"{size[0]}x{size[1]}" for size in (row.smallest_wh_px, row.largest_wh_px) if size is not None]
@@ -186,7 +218,8 @@ def summary_table(summaries: Sequence[SetSummary]) -> str:
         )
         others = ", ".join(f"{name} {100 * share:.2f} %" for name, share in row.others.items())
         lines.append(f"  also labelled: {others or 'nothing'}; licence: {row.licence}")
-        lines += [f"  problem: {problem}" for problem in row.problems[:PROBLEMS_SHOWN]]
-        if len(row.problems) > PROBLEMS_SHOWN:
-            lines.append(f"  and {len(row.problems) - PROBLEMS_SHOWN} more problems; --json lists all")
+        for kind, found in (("problem", row.problems), ("warning", row.warnings)):
+            lines += [f"  {kind}: {sentence}" for sentence in found[:PROBLEMS_SHOWN]]
+            if len(found) > PROBLEMS_SHOWN:
+                lines.append(f"  and {len(found) - PROBLEMS_SHOWN} more {kind}s; --json lists all")
     return "\n".join(lines)

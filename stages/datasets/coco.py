@@ -19,6 +19,9 @@ from crackmap.stages.datasets.own import Source, pictures_of, without_suffix
 def list_coco(source: Source) -> list[LabelledImage]:
     """The images of a COCO file, in the order of their names; those without annotations show no crack.
 
+    An image is named after the place of its picture below the folder of pictures, never after what the file says: that
+    may be a path of another machine, or lead out of any folder that results are written to.
+
     Raises:
         InputError: the file, an image in it or a category cannot be used.
     """
@@ -33,16 +36,20 @@ def list_coco(source: Source) -> list[LabelledImage]:
     def entry(row: dict[str, Any]) -> LabelledImage:
         said = text_of(row, "file_name", f"{where}: image {row.get('id')}")
         stated, found = size_of(row, "width", "height"), things.get(row.get("id"), [])
+        name, picture = pictures.find(said, where)
 
         def labels(image: NDArray[np.uint8]) -> Labels:
             check_size(stated, image.shape[:2], f"{where}: {said}")
+            for thing in found:
+                _check_runs(thing, image.shape[:2], f"{where}: {said}")
             return draw_labels(image, found, others=others, own_boxes=own_boxes)
 
-        return LabelledImage(without_suffix(said.replace("\\", "/")), pictures.find(said, where), labels)
+        return LabelledImage(without_suffix(name), picture, labels)
 
     images = sorted((entry(row) for row in rows.values()), key=lambda image: image.name)
     for one, following in pairwise(images):
-        require(one.name != following.name, f"{where}: images", "each listed once", one.name)
+        require(one.name != following.name, f"{where}: images",
+                "each picture listed once, and no two with one name but for the suffix", one.name)  # fmt: skip
     return images
 
 
@@ -72,7 +79,11 @@ def _thing(row: dict[str, Any], meaning: str, where: str) -> Drawn:
         if not isinstance(counts, list) or not all(isinstance(count, int) for count in counts):
             raise InputError(f"{where}: expected run lengths as a list of whole numbers; write compressed ones out "
                              "with pycocotools, or export polygons")  # fmt: skip
-        return Drawn(meaning, counts=tuple(counts))
+        size = segmentation.get("size")
+        if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+            raise InputError(f"{where}: expected run lengths with size [height, width], got {size!r}; "
+                             "export them again")  # fmt: skip
+        return Drawn(meaning, counts=tuple(counts), counts_hw=(size[0], size[1]))
     if segmentation:
         require(isinstance(segmentation, list), f"{where}: segmentation", "polygons or run lengths", segmentation)
         return Drawn(meaning, tuple((_polygon(part, where),) for part in segmentation))
@@ -80,6 +91,13 @@ def _thing(row: dict[str, Any], meaning: str, where: str) -> Drawn:
     require(bool((size >= 0).all()), f"{where}: bbox", "a width and height of 0 or more", size.tolist())
     x, y, width, height = (float(value) for value in (*corner, *size))
     return Drawn(meaning, box_xyxy_px=(x, y, x + width, y + height))
+
+
+def _check_runs(thing: Drawn, shape_hw: tuple[int, ...], where: str) -> None:
+    """Refuses run lengths of another size, above all width and height in the wrong order: their sum would fit."""
+    if thing.counts_hw is not None and thing.counts_hw != tuple(shape_hw):
+        raise InputError(f"{where}: run lengths of size {list(thing.counts_hw)}, where size is [height, width]; "
+                         f"the image has {list(shape_hw)}; export them again")  # fmt: skip
 
 
 def _polygon(values: Any, where: str) -> FloatArray:

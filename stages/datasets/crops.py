@@ -19,7 +19,7 @@ from crackmap.calibration.errors import require
 from crackmap.stages.datasets.labels import SEALED, Labels, Mask
 from crackmap.stages.datasets.sources import check_name, load_split
 from crackmap.stages.render.scene import render_crop, through_jpeg
-from crackmap.stages.render.surface import FloatImage, add_shadow, procedural_road
+from crackmap.stages.render.surface import add_shadow, procedural_road
 
 RENDERED = "rendered"
 """Name of the rendered share in a mixture."""
@@ -27,7 +27,7 @@ RENDERED = "rendered"
 SEGMENT_MIXTURE: Mapping[str, float] = {RENDERED: 0.32, "cracksc": 0.20, "paveseg": 0.24, "dnit": 0.24}
 """Share of each source in a training batch of the segmenter."""
 
-DETECT_MIXTURE: Mapping[str, float] = {RENDERED: 0.35, "cracksc": 0.10, "paveseg": 0.15, "dnit": 0.40}
+DETECT_MIXTURE: Mapping[str, float] = {RENDERED: 0.25, "cracksc": 0.10, "paveseg": 0.30, "dnit": 0.35}
 """Share of each source in a training batch of the detector: it must above all know survey frames."""
 
 
@@ -130,15 +130,17 @@ class CropSource:
         return crop
 
     def _rendered(self, rng: np.random.Generator) -> Crop:
-        background = self._crack_free(rng)
-        if background is None:
-            background = procedural_road(rng, (self.side_px, self.side_px))
+        window = self._crack_free(rng)
+        size = (self.side_px, self.side_px)
+        background = procedural_road(rng, size) if window is None else window.image.astype(np.float32)
         image, crack, sealed = render_crop(rng, background)
         target = np.stack([crack, sealed])
-        return Crop(image, target, np.ones_like(target))
+        # What is drawn is known; of the rest, what the set says of the window.
+        known = np.ones_like(target) if window is None else np.maximum(window.weight, (target > 0).any(axis=0))
+        return Crop(image, target, known.astype(np.float32))
 
-    def _crack_free(self, rng: np.random.Generator) -> FloatImage | None:
-        """A fully trusted window of a real image without any mark; None where three tries find none."""
+    def _crack_free(self, rng: np.random.Generator) -> Crop | None:
+        """A mostly trusted window of a real image without any mark; None where three tries find none."""
         if not self._images or rng.random() < 0.15:
             return None
         names = [name for name in self._names if name != RENDERED]
@@ -147,7 +149,7 @@ class CropSource:
             labels = images[int(rng.integers(len(images)))]
             crop = _window(rng, labels, rng.uniform(0, 1, 2) * labels.crack.shape[::-1], self.side_px, self._scales)
             if not crop.target.any() and crop.weight[0].mean() > 0.9:
-                return crop.image.astype(np.float32)
+                return crop
         return None
 
 

@@ -28,12 +28,14 @@ class Drawn:
         meaning: what it is.
         areas: each of them outlines (N, 2), of which those inside another one are holes.
         counts: run lengths of its mask by columns, first of pixels outside; None if it has none.
+        counts_hw: rows and columns of that mask.
         box_xyxy_px: its box where that is all there is.
     """
 
     meaning: str
     areas: tuple[tuple[FloatArray, ...], ...] = ()
     counts: tuple[int, ...] | None = None
+    counts_hw: tuple[int, int] | None = None
     box_xyxy_px: tuple[float, float, float, float] | None = None
 
     @property

@@ -46,7 +46,7 @@ def list_labelme(source: Source) -> list[LabelledImage]:
 
     def entry(path: Path) -> LabelledImage:
         stated = size_of(stored[path], "imageWidth", "imageHeight")
-        picture = pictures.find(text_of(stored[path], "imagePath", path.name), path.name)
+        _, picture = pictures.find(text_of(stored[path], "imagePath", path.name), path.name)
 
         def labels(image: NDArray[np.uint8]) -> Labels:
             check_size(stated, image.shape[:2], path.name)

@@ -104,7 +104,7 @@ def read_mask(path: Path, shape_hw: tuple[int, ...]) -> NDArray[np.uint8]:
         shape_hw: rows and columns of its image.
 
     Raises:
-        UnreadableImageError: it cannot be decoded to its end, or is coloured.
+        UnreadableImageError: it cannot be decoded to its end, is coloured, or holds other than whole numbers 0 to 255.
         InputError: its size is not that of the image.
     """
     picture = _decoded(path, "mask")
@@ -116,6 +116,10 @@ def read_mask(path: Path, shape_hw: tuple[int, ...]) -> NDArray[np.uint8]:
             raise UnreadableImageError(f"{path.name}: expected one value a pixel, got colours; "
                                        "store the mask as grey levels")  # fmt: skip
         values = values[..., 0]
+    # Shares of a float mask would be cut to 0, so that nothing would be left of a mask from 0 to 1.
+    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
+        raise UnreadableImageError(f"{path.name}: expected whole numbers, got fractions or NaN; store the mask with 8 "
+                                   "bits, for shares 255 where they are above 0.5 and 0 elsewhere")  # fmt: skip
     if values.min(initial=0) < 0 or values.max(initial=0) > 255:
         raise UnreadableImageError(f"{path.name}: expected values 0 to 255, got up to {values.max()}; "
                                    "store the mask with 8 bits")  # fmt: skip

@@ -95,8 +95,10 @@ class Pictures:
             for key in {PurePosixPath(relative).name, PurePosixPath(relative).stem}:
                 self._by_name.setdefault(key, []).append(relative)
 
-    def find(self, said: str, labels: str) -> Path:
-        """The picture called `said`. What lies outside the folder is never opened, whatever `said` holds.
+    def find(self, said: str, labels: str) -> tuple[str, Path]:
+        """The picture called `said`: its path in the folder with "/", and the file.
+
+        What lies outside the folder is never opened, whatever `said` holds.
 
         Args:
             said: a path or name, as written by another machine perhaps.
@@ -107,10 +109,10 @@ class Pictures:
         """
         relative = said.replace("\\", "/")
         if relative in self._by_path:
-            return self._by_path[relative]
+            return relative, self._by_path[relative]
         found = self._by_name.get(PurePosixPath(relative).name, [])
         if len(found) == 1:
-            return self._by_path[found[0]]
+            return found[0], self._by_path[found[0]]
         if found:
             raise InputError(f"{labels}: {said!r} may be {found[0]} or {found[1]}; give its path, or rename one")
         raise InputError(f"{labels}: no picture {said!r} below {self._folder}; put it there, or name the folder of the "
@@ -134,32 +136,48 @@ def hash_split(name: str) -> str:
 def in_split(images: Sequence[LabelledImage], split: str, folder: Path) -> list[LabelledImage]:
     """Those of one split ("train", "val", "test" or "all"): by the split.csv in `folder` if there is one, else by hash.
 
-    Images that split.csv does not name belong to no split, not even to "all".
+    split.csv may leave out the folders of an image if no other has its name. Images that it does not name belong to no
+    split, not even to "all".
 
     Raises:
-        InputError: split.csv has other columns or splits, or names an image that is not there.
+        InputError: split.csv has other columns or splits, names an image that is not there, or puts one into two.
     """
     path = folder / SPLIT_FILE
     if not path.is_file():
         return [image for image in images if split in ("all", hash_split(image.name))]
-    said = _read_splits(path)
-    missing = sorted(set(said) - {image.name for image in images})
-    if missing:
-        raise InputError(f"{path}: no image {missing[0]!r} in the set ({len(missing)} such); correct the file")
+    said = _splits_of(images, _read_splits(path), path)
     return [image for image in images if image.name in said and split in ("all", said[image.name])]
 
 
-def _read_splits(path: Path) -> dict[str, str]:
+def _splits_of(images: Sequence[LabelledImage], rows: Sequence[tuple[str, str]], path: Path) -> dict[str, str]:
+    """Split by name of an image."""
+    by_name: dict[str, list[str]] = {}
+    for image in images:
+        by_name.setdefault(PurePosixPath(image.name).name, []).append(image.name)
+    known = {image.name: image.name for image in images}
+    known |= {name: found[0] for name, found in by_name.items() if len(found) == 1 and name not in known}
+    missing = sorted({name for name, _ in rows} - set(known))
+    if missing:
+        raise InputError(f"{path}: no image {missing[0]!r} in the set ({len(missing)} such); correct the file")
+    said: dict[str, str] = {}
+    for name, split in rows:
+        before = said.setdefault(known[name], split)
+        require(before == split, f"{path}: {name}", "one split; take one of its rows away", f"{before} and {split}")
+    return said
+
+
+def _read_splits(path: Path) -> list[tuple[str, str]]:
+    """Image, without suffix, and split of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); save it as CSV in UTF-8") from error
-    said: dict[str, str] = {}
+    said: list[tuple[str, str]] = []
     for row in rows:
         image, split = row.get("image"), row.get("split")
         require(image is not None and split is not None, str(path), "the columns image and split", sorted(
             key for key in row if key is not None))  # fmt: skip
         require(split in ("train", "val", "test"), f"{path}: split of {image}", "train, val or test", split)
-        said[without_suffix(str(image))] = str(split)
+        said.append((without_suffix(str(image)), str(split)))
     return said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,19 +27,21 @@ def list_pairs(source: Source) -> list[LabelledImage]:
     """The images of images/ with their masks in masks/, or of one folder where NAME_mask lies beside NAME.
 
     Raises:
-        InputError: an image without a mask or a mask without an image, or an option that says nothing.
+        InputError: an image without a mask or a mask without an image, two files of one name, or an option that says
+            nothing.
     """
     source.refuse_options(*MEANING_OPTIONS)
     values = _values(source)
     folder = source.path
     if (folder / "images").is_dir() and (folder / "masks").is_dir():
-        pictures = {without_suffix(name): path for name, path in pictures_below(folder / "images").items()}
-        masks = {_image_of(name): path for name, path in pictures_below(folder / "masks").items()}
+        pictures = _by_name(pictures_below(folder / "images"), without_suffix, f"{source.text}: image")
+        masks = _by_name(pictures_below(folder / "masks"), _image_of, f"{source.text}: mask")
     else:
         everything = pictures_below(folder)
         beside = {name for name in everything if _image_of(name) != without_suffix(name)}
-        pictures = {without_suffix(name): path for name, path in everything.items() if name not in beside}
-        masks = {_image_of(name): everything[name] for name in sorted(beside)}
+        images = {name: path for name, path in everything.items() if name not in beside}
+        pictures = _by_name(images, without_suffix, f"{source.text}: image")
+        masks = _by_name({name: everything[name] for name in sorted(beside)}, _image_of, f"{source.text}: mask")
     if not pictures or not masks:
         raise InputError(f"{source.text}: expected folders images/ and masks/, or NAME.jpg beside NAME_mask.png, found "
                          f"{len(pictures)} images and {len(masks)} masks")  # fmt: skip
@@ -54,6 +56,19 @@ def list_pairs(source: Source) -> list[LabelledImage]:
         return LabelledImage(name, pictures[name], labels)
 
     return [entry(name) for name in sorted(pictures)]
+
+
+def _by_name(files: Mapping[str, Path], name_of: Callable[[str], str], where: str) -> dict[str, Path]:
+    """The files by the name that `name_of` their path gives, which no two may share."""
+    said: dict[str, str] = {}
+    for relative in files:
+        name = name_of(relative)
+        if name in said:
+            raise InputError(
+                f"{where}: {said[name]} and {relative} stand for the same name; take one away or rename it"
+            )
+        said[name] = relative
+    return {name: files[relative] for name, relative in said.items()}
 
 
 def list_synth(source: Source) -> list[LabelledImage]:

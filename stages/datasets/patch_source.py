@@ -72,15 +72,17 @@ def screen_patches(
         split: "train", "val" or "test".
         data: the folder of the public sets.
         patch_px: side of a patch cut from an image.
-        seed: of the choice.
+        seed: of the choice among the patches of an image; what belongs to a split does not depend on it.
         per_image: patches cut from an image, at most; None: PER_IMAGE.
 
     Raises:
         InputError: the set or split is not there, or has patches of one class only.
     """
     if name.startswith(PATCH_FOLDERS):
-        parts = split_patches(read_patch_folders(Path(name.removeprefix(PATCH_FOLDERS))), seed)
+        parts = split_patches(read_patch_folders(Path(name.removeprefix(PATCH_FOLDERS))))
         require(split in parts, "split", f"one of {', '.join(parts)}", split)
+        both = {item.cracked for item in parts[split]} == {True, False}
+        require(both, f"{name} {split}", "patches of both classes; put 10 or more of each there", len(parts[split]))
         return list(parts[split])
     number = per_image or PER_IMAGE.get(name, OTHER_PER_IMAGE)
     return list(cut_patches(load_split(name, split, data), side_px=patch_px, per_image=number, seed=seed))

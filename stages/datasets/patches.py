@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,23 +122,28 @@ def _class_of(folder: Path) -> bool:
     return name in CRACKED_NAMES
 
 
-def split_patches(files: Sequence[PatchFile], seed: int) -> dict[str, list[PatchFile]]:
-    """80, 10 and 10 % of every class of every group as "train", "val" and "test": drawn at random, in the given order.
+def split_patches(files: Sequence[PatchFile]) -> dict[str, list[PatchFile]]:
+    """80, 10 and 10 % of every class of every group as "train", "val" and "test", in the given order.
 
-    As the papers split these sets. Patches of one photograph may lie in several parts.
+    As the papers split these sets. Patches of one photograph may lie in several parts. A file's place follows from the
+    hashes of the paths alone, below the folder of the set: no seed may move a patch from "train" to "test".
     """
     strata: dict[tuple[str, bool], list[int]] = {}
     for index, file in enumerate(files):
         strata.setdefault((file.group, file.cracked), []).append(index)
-    rng = np.random.default_rng(seed)
     parts: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for key in sorted(strata):
-        shuffled = rng.permutation(strata[key]).tolist()
+        shuffled = sorted(strata[key], key=lambda index: (_hash_of(files[index]), index))
         held = round(0.1 * len(shuffled))
         parts["val"] += shuffled[:held]
         parts["test"] += shuffled[held : 2 * held]
         parts["train"] += shuffled[2 * held :]
     return {name: [files[index] for index in sorted(indices)] for name, indices in parts.items()}
+
+
+def _hash_of(file: PatchFile) -> bytes:
+    name = f"{file.group}/{file.path.parent.name}/{file.path.name}"
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 def cut_patches(images: Sequence[LabelledImage], *, side_px: int, per_image: int, seed: int) -> list[Patch]:

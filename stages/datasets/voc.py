@@ -47,7 +47,8 @@ def list_voc(source: Source) -> list[LabelledImage]:
             check_size(stated, image.shape[:2], path.name)
             return draw_labels(image, things, others=(), own_boxes=True)
 
-        return LabelledImage(path.stem, pictures.find(_text(root, "filename", path.name), path.name), labels)
+        _, picture = pictures.find(_text(root, "filename", path.name), path.name)
+        return LabelledImage(path.stem, picture, labels)
 
     images = [entry(path) for path in files]
     require(len({image.name for image in images}) == len(images), source.text, "file names that occur once",

@@ -17,7 +17,7 @@ from crackmap.stages.detect.retinanet import NET, RetinaNetConfig, as_input, bui
 from crackmap.stages.records import Region
 from crackmap.stages.runtime import choose_device, inference
 from crackmap.stages.tiling import PixelSource, Window, even_tiles
-from crackmap.stages.weights import Weights, load_into
+from crackmap.stages.weights import Weights, net_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class DetectSettings:
 
     Attributes:
         score: regions below this are dropped. Placed on validation frames; low, because a crack missed here is lost
-            for good, and because a net trained this briefly with a focal loss scores low throughout.
+            for good, and hairlines in oblique views score low.
         tile_px: longest side of a tile in pixels of the full image; larger images are tiled.
         overlap_px: least overlap of neighbouring tiles.
         nms_iou: of two boxes that overlap more than this the weaker one is dropped.
@@ -54,13 +54,12 @@ class Detector:
         """The detector of a weight file, on `device`.
 
         Raises:
-            WeightsError: the file holds another net.
+            WeightsError: the file holds another net, or one that cannot be built.
         """
         if weights.net != NET:
-            raise WeightsError(f"weights {weights.name}: expected a retinanet, got {weights.net}")
-        config = RetinaNetConfig(**weights.config)
-        net = build_retinanet(config)
-        load_into(net, weights)
+            raise WeightsError(f"weights {weights.name}: expected a {NET} net, got {weights.net}; "
+                               "give a file that `crackmap train detect` wrote")  # fmt: skip
+        config, net = net_from(weights, lambda fields: RetinaNetConfig(**fields), build_retinanet)
         chosen = choose_device(device)
         return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), config, chosen)
 

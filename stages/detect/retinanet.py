@@ -11,16 +11,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from crackmap.calibration.errors import require
+from crackmap.stages.checks import check_channels, check_types
+from crackmap.stages.encoders import IMAGENET, build_encoder
 
 FIRST_LEVEL = 3
 """The finest pyramid level is P3, at 1/8."""
@@ -41,24 +43,29 @@ class RetinaNetConfig:
         channels: width of pyramid and heads (256 published).
         smallest_anchor_px: side of the finest level's smallest anchor, at the net's scale (32 published).
         longest_box_px: training boxes are cut to this, pixels of the full image; 0 = whole cracks.
-        smallest_box_px: and grown to this: at half resolution boxes of 12 px are too small to be found reliably.
+        smallest_box_px: and grown to this: boxes of a few pixels are too small to be found reliably.
     """
 
     encoder: str = "mobilenet_v2"
-    scale: float = 0.5
+    scale: float = 0.75
     levels: int = 3
     channels: int = 64
     smallest_anchor_px: int = 12
-    longest_box_px: int = 64
-    smallest_box_px: int = 40
+    longest_box_px: int = 48
+    smallest_box_px: int = 32
 
     def __post_init__(self) -> None:
+        check_types(self)
         require(0 < self.scale <= 1, "scale", "above 0, at most 1", self.scale)
         require(self.levels in (3, 5), "levels", "3 or 5", self.levels)
+        check_channels(channels=self.channels)
         require(self.channels % 16 == 0, "channels", "a multiple of 16", self.channels)
+        require(self.smallest_anchor_px >= 1, "smallest_anchor_px", "1 or more", self.smallest_anchor_px)
+        for name in ("longest_box_px", "smallest_box_px"):
+            require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
 
 
-PUBLISHED = RetinaNetConfig("resnet50", 1.0, 5, 256, 32, 0)
+PUBLISHED = RetinaNetConfig("resnet50", 1.0, 5, 256, 32, 0, 40)
 """The detector as published: ResNet-50, P3..P7, anchors 32 to 512, whole image."""
 
 
@@ -67,7 +74,7 @@ class PyramidBackbone(nn.Module):
 
     def __init__(self, config: RetinaNetConfig) -> None:
         super().__init__()
-        self.encoder = smp.encoders.get_encoder(config.encoder, in_channels=3, weights=None)
+        self.encoder = build_encoder(config.encoder)
         self.out_channels = config.channels
         extra = LastLevelP6P7(config.channels, config.channels) if config.levels == 5 else None
         self.pyramid = FeaturePyramidNetwork(list(self.encoder.out_channels[3:6]), config.channels, extra)
@@ -90,7 +97,7 @@ def build_retinanet(config: RetinaNetConfig) -> RetinaNet:
         num_classes=2,
         norm_layer=partial(nn.GroupNorm, 16),
     )
-    return RetinaNet(
+    net = RetinaNet(
         PyramidBackbone(config),
         num_classes=2,
         anchor_generator=anchors,
@@ -99,8 +106,17 @@ def build_retinanet(config: RetinaNetConfig) -> RetinaNet:
         nms_thresh=0.5,
         detections_per_img=1000,
         topk_candidates=2000,
-        _skip_resize=True,
     )
+    mean, deviation = IMAGENET
+    net.transform = _AsItComes(1, 1, list(mean), list(deviation))
+    return net
+
+
+class _AsItComes(GeneralizedRCNNTransform):
+    """Normalises and pads, and leaves the size alone: torchvision's own `_skip_resize` holds while training only."""
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        return image, target
 
 
 CRACK_LABEL = 1

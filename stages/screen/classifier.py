@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor, nn
 
 from crackmap.calibration.errors import require
+from crackmap.stages.checks import check_types
 from crackmap.stages.encoders import IMAGENET
 
 ENCODERS = ("mobilenet_v2", "resnet50")
@@ -22,6 +23,9 @@ HEADS = ("sigmoid", "softmax")
 NORMALISATIONS = {"imagenet": IMAGENET, "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
 """Mean and deviation, by channel, of pixels from 0 to 1."""
 POOLS = ("mean", "max", "both")
+
+LARGEST_SIDE_PX = 4096
+"""Of what the net sees: beyond it a wrong number fills the memory."""
 
 DROPOUT = 0.5
 """In front of the sigmoid head, as published."""
@@ -52,12 +56,13 @@ class ScreenConfig:
     pool: str = "both"
 
     def __post_init__(self) -> None:
+        check_types(self)
         require(self.encoder in ENCODERS, "encoder", f"one of {', '.join(ENCODERS)}", self.encoder)
         require(self.head in HEADS, "head", f"one of {', '.join(HEADS)}", self.head)
         require(self.normalisation in NORMALISATIONS, "normalisation", f"one of {', '.join(NORMALISATIONS)}",
                 self.normalisation)  # fmt: skip
         require(self.pool in POOLS, "pool", f"one of {', '.join(POOLS)}", self.pool)
-        require(self.side_px >= 32, "side_px", "32 or more", self.side_px)
+        require(32 <= self.side_px <= LARGEST_SIDE_PX, "side_px", f"32 to {LARGEST_SIDE_PX}", self.side_px)
         require(0 < self.scale <= 4, "scale", "above 0, at most 4", self.scale)
 
     @property

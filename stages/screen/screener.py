@@ -15,7 +15,7 @@ from crackmap.calibration.errors import WeightsError, require
 from crackmap.stages.runtime import choose_device, inference
 from crackmap.stages.screen.classifier import ScreenConfig, ScreenNet
 from crackmap.stages.tiling import PixelSource, Window
-from crackmap.stages.weights import Weights, load_into
+from crackmap.stages.weights import Weights, net_from
 
 NET = "screen"
 """Name of the architecture in weight files."""
@@ -54,13 +54,12 @@ class Screener:
         """The classifier of a weight file, on `device`.
 
         Raises:
-            WeightsError: the file holds another net.
+            WeightsError: the file holds another net, or one that cannot be built.
         """
         if weights.net != NET:
             raise WeightsError(f"weights {weights.name}: expected a {NET} net, got {weights.net}; "
                                "give a file that `crackmap train screen` wrote")  # fmt: skip
-        net = ScreenNet(ScreenConfig(**weights.config))
-        load_into(net, weights)
+        _, net = net_from(weights, lambda fields: ScreenConfig(**fields), ScreenNet)
         chosen = choose_device(device)
         return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), chosen)
 

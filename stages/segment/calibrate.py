@@ -38,7 +38,11 @@ class Calibration:
 
 
 def fit_calibration(
-    logit: NDArray[np.floating], label: NDArray[np.generic], weight: NDArray[np.floating] | None = None
+    logit: NDArray[np.floating],
+    label: NDArray[np.generic],
+    weight: NDArray[np.floating] | None = None,
+    *,
+    keep_decision: bool = False,
 ) -> Calibration:
     """The scale and offset with the least cross-entropy (Platt, "Probabilistic outputs for support vector machines",
     1999), by Newton's method; the mean probability then equals the mean label, so that areas are unbiased.
@@ -47,6 +51,8 @@ def fit_calibration(
         logit: (N,) of the net.
         label: (N,) 0 to 1: bool, or the share that is crack.
         weight: (N,) trust in each; 1 if not given.
+        keep_decision: leave the offset at 0, so that the same pixels have 0.5 and more (temperature scaling, Guo et
+            al., ICML 2017); areas are not unbiased then.
 
     Raises:
         InputError: shapes differ, only one class has weight, or the logits rank crack below background.
@@ -58,8 +64,12 @@ def fit_calibration(
     require(0 < positive < total, "label", "pixels of both classes", f"{positive:g} of {total:g} crack")
     centre = float(trust @ z) / total
     spread = max(float(np.sqrt(trust @ (z - centre) ** 2 / total)), 1e-9)
-    design = np.column_stack([(z - centre) / spread, np.ones(len(z))])
-    slope, shift = _newton(design, y, trust / total, start=np.array([0.0, np.log(positive / (total - positive))]))
+    if keep_decision:
+        centre, shift = 0.0, 0.0
+        (slope,) = _newton(z[:, None] / spread, y, trust / total, start=np.array([0.0]))
+    else:
+        design = np.column_stack([(z - centre) / spread, np.ones(len(z))])
+        slope, shift = _newton(design, y, trust / total, start=np.array([0.0, np.log(positive / (total - positive))]))
     if slope <= 0:
         raise InputError("calibration: expected crack pixels to have the higher logits, got the contrary; "
                          "check that weights and labels belong together")  # fmt: skip
@@ -68,9 +78,9 @@ def fit_calibration(
 
 def _newton(
     design: NDArray[np.float64], label: NDArray[np.float64], weight: NDArray[np.float64], *, start: NDArray[np.float64]
-) -> tuple[float, float]:
+) -> list[float]:
     """Minimum of the convex cross-entropy; steps are halved until it falls, and a tiny ridge keeps it bounded."""
-    ridge = 1e-9 * np.eye(2)
+    ridge = 1e-9 * np.eye(len(start))
 
     def loss(at: NDArray[np.float64]) -> float:
         value = design @ at
@@ -88,7 +98,7 @@ def _newton(
         if lowest - value <= 1e-14 * max(lowest, 1e-300):
             break
         best, lowest = best - size * step, value
-    return float(best[0]), float(best[1])
+    return [float(value) for value in best]
 
 
 def logit_counts(
@@ -116,7 +126,9 @@ def logit_counts(
     return counts
 
 
-def fit_classes(counts: Sequence[dict[str, NDArray[np.float64]]]) -> dict[str, tuple[float, float]]:
+def fit_classes(
+    counts: Sequence[dict[str, NDArray[np.float64]]], *, keep_decision: bool = False
+) -> dict[str, tuple[float, float]]:
     """Scale and offset of each class from the counts of several data sets, each of which counts the same.
 
     Raises:
@@ -128,7 +140,8 @@ def fit_classes(counts: Sequence[dict[str, NDArray[np.float64]]]) -> dict[str, t
         total = np.sum(tables, axis=0)
         if not total[:, 1].any():
             continue
-        fitted = fit_calibration(np.tile(LOGITS, 2), np.repeat([0.0, 1.0], len(LOGITS)), total.T.ravel())
+        fitted = fit_calibration(np.tile(LOGITS, 2), np.repeat([0.0, 1.0], len(LOGITS)), total.T.ravel(),
+                                 keep_decision=keep_decision)  # fmt: skip
         result[name] = (fitted.scale, fitted.offset)
     return result
 

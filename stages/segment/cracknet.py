@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crackmap.stages.checks import check_channels, check_types
 from crackmap.stages.encoders import Normalise, build_encoder
-from crackmap.stages.segment.crackseg import convolution_block, resized_like
+from crackmap.stages.segment.crackseg import check_classes, convolution_block, resized_like
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """ITU-R BT.601, as OpenCV turns RGB to grey."""
@@ -33,6 +34,12 @@ class CrackNetConfig:
     encoder: str = "resnet101"
     decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)
     classes: tuple[str, ...] = ("crack",)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_classes(self.classes)
+        for channels in self.decoder_channels:
+            check_channels(decoder_channels=channels)
 
 
 class CrackNet(nn.Module):

@@ -14,9 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crackmap.calibration.errors import require
+from crackmap.stages.checks import check_channels, check_types
 from crackmap.stages.encoders import Normalise, build_encoder
 
 LOW_LEVEL = ("conv1", "block1")
+
+LARGEST_KERNEL, LARGEST_RATE, MOST_CONVOLUTIONS = 15, 64, 16
+
+
+def check_classes(classes: tuple[str, ...]) -> None:
+    """Refuses classes of which none is the one that is measured, or of which two are the same.
+
+    Raises:
+        InputError: one of these.
+    """
+    require("crack" in classes and len(set(classes)) == len(classes), "classes",
+            'different names, one of them "crack", such as ["crack","sealed crack"]', classes)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +68,23 @@ class CrackSegConfig:
     classes: tuple[str, ...] = ("crack",)
 
     def __post_init__(self) -> None:
-        require(self.decoder_convolutions >= 1, "decoder_convolutions", "1 or more", self.decoder_convolutions)
-        require(set(self.low_level) <= set(LOW_LEVEL), "low_level", f"out of {LOW_LEVEL}", self.low_level)
-        require(len(self.branches) >= 1, "branches", "at least one (kernel, dilation)", self.branches)
+        check_types(self)
+        check_classes(self.classes)
+        check_channels(
+            branch_channels=self.branch_channels, multiscale_channels=self.multiscale_channels,
+            low_channels=self.low_channels, high_channels=self.high_channels, decoder_channels=self.decoder_channels,
+        )  # fmt: skip
+        check_channels(0, reduce_channels=self.reduce_channels, refine_channels=self.refine_channels)
+        require(1 <= self.decoder_convolutions <= MOST_CONVOLUTIONS, "decoder_convolutions",
+                f"1 to {MOST_CONVOLUTIONS}", self.decoder_convolutions)  # fmt: skip
+        known = set(self.low_level) <= set(LOW_LEVEL) and len(set(self.low_level)) == len(self.low_level)
+        require(known, "low_level", f"none, one or both of {', '.join(LOW_LEVEL)}", self.low_level)
+        require(1 <= len(self.branches) <= MOST_CONVOLUTIONS, "branches",
+                f"1 to {MOST_CONVOLUTIONS} pairs of kernel and dilation rate, such as [[1,1],[3,3]]",
+                self.branches)  # fmt: skip
+        for kernel, rate in self.branches:
+            require(kernel % 2 == 1 and 1 <= kernel <= LARGEST_KERNEL and 1 <= rate <= LARGEST_RATE, "branches",
+                    f"odd kernels to {LARGEST_KERNEL} and rates from 1 to {LARGEST_RATE}", (kernel, rate))  # fmt: skip
 
 
 PUBLISHED = CrackSegConfig(
@@ -161,6 +188,8 @@ class CrackSeg(nn.Module):
         self.config = config
         self.encoder = build_encoder(config.encoder, output_stride=16)
         _, conv1, block1, _, block3, block4 = self.encoder.out_channels
+        require(min(conv1, block1) > 0, "encoder", "one with features at every scale, such as mobilenet_v2 or resnet50",
+                config.encoder)  # fmt: skip
         self.multiscale = MultiscaleDilatedModule(block4 + block3 * config.fuse_block3, config)
         self.upsampling = UpsamplingModule(conv1, block1, config)
         self.refinement = Refinement(conv1, config) if config.refine_channels else None

@@ -37,10 +37,11 @@ def build_segment_net(config: SegmentConfig) -> SegmentNet:
 
 
 def segment_config(net: str, fields: Mapping[str, Any]) -> SegmentConfig:
-    """The configuration that a weight file holds.
+    """The configuration that a weight file or the record of a training holds.
 
     Raises:
         WeightsError: no net that segments, or fields that this version does not know.
+        InputError: a value that cannot be meant.
     """
     if net not in CONFIGS:
         raise WeightsError(f"weights: expected a net out of {', '.join(CONFIGS)}, got {net!r}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import shorten
 
 import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 
-from crackmap.calibration.errors import require
+from crackmap.calibration.errors import InputError, require
+from crackmap.stages.checks import check_types
 from crackmap.stages.encoders import Normalise
+from crackmap.stages.segment.crackseg import check_classes
 
 ARCHITECTURES = ("unet", "pspnet", "deeplabv3plus")
 
@@ -28,7 +31,10 @@ class PeerConfig:
     classes: tuple[str, ...] = ("crack",)
 
     def __post_init__(self) -> None:
-        require(self.architecture in ARCHITECTURES, "architecture", f"one of {ARCHITECTURES}", self.architecture)
+        check_types(self)
+        check_classes(self.classes)
+        require(self.architecture in ARCHITECTURES, "architecture", f"one of {', '.join(ARCHITECTURES)}",
+                self.architecture)  # fmt: skip
 
 
 class PeerNet(nn.Module):
@@ -38,9 +44,13 @@ class PeerNet(nn.Module):
         super().__init__()
         self.config = config
         self.normalise = Normalise(config.encoder)
-        self.net = smp.create_model(
-            config.architecture, config.encoder, encoder_weights=None, classes=len(config.classes)
-        )
+        try:
+            self.net = smp.create_model(
+                config.architecture, config.encoder, encoder_weights=None, classes=len(config.classes)
+            )
+        except (KeyError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise InputError(f"{config.architecture} on encoder {config.encoder!r}: cannot be built ({shorten(str(error), 300)}); "
+                             "give an encoder such as mobilenet_v2 or resnet50") from error  # fmt: skip
 
     @property
     def encoder(self) -> nn.Module:

@@ -22,10 +22,11 @@ def calibrate_weights(
     tolerance_px: float,
     device: str,
     out: Path,
+    keep_decision: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """Fits scale and offset of the logits of each class and writes the weights with them to `out`.
 
-    A calibration that the weights already have is replaced. Classes of which no image of the sets shows a pixel stay
+    A calibration that the weights already have is replaced. The sets join those that the weights have learnt from. Classes of which no image of the sets shows a pixel stay
     as they are.
 
     Args:
@@ -36,6 +37,7 @@ def calibrate_weights(
         tolerance_px: how far labels may lie from the crack (`logit_counts`).
         device: where to compute.
         out: the weight file to write.
+        keep_decision: fit the scale alone (`fit_calibration`).
 
     Returns:
         class -> scale and offset.
@@ -52,12 +54,12 @@ def calibrate_weights(
         logit_counts(segmenter, (image.read() for image in load_split(name, split, data)), tolerance_px=tolerance_px)
         for name in sets
     ]
-    fitted = fit_classes(counts)
+    fitted = fit_classes(counts, keep_decision=keep_decision)
     if not fitted:
         raise InputError(f"calibration: no labelled crack in {', '.join(sets)} ({split}); give another --split or set")
     try:
         save_weights(
-            out, segmenter.net, stage=weights.stage, net=weights.net, trained_on=weights.trained_on,
+            out, segmenter.net, stage=weights.stage, net=weights.net, trained_on=sorted({*weights.trained_on, *sets}),
             config=segment_config(weights.net, weights.config), calibration={**weights.calibration, **fitted},
         )  # fmt: skip
     except OSError as error:

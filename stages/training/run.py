@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from textwrap import shorten
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from crackmap.calibration.errors import InputError
+from crackmap.calibration.errors import CrackmapError, InputError, require
 from crackmap.stages.datasets.crops import RENDERED, CropSource
 from crackmap.stages.datasets.patch_source import Augmentation
 from crackmap.stages.detect.retinanet import NET as DETECTOR
@@ -23,11 +25,17 @@ from crackmap.stages.screen.classifier import ScreenConfig, ScreenNet
 from crackmap.stages.screen.screener import NET as SCREENER
 from crackmap.stages.segment.nets import build_segment_net, name_of, segment_config
 from crackmap.stages.training.detect import detect_task
-from crackmap.stages.training.loop import RECORD, Task, TrainingConfig, fit
+from crackmap.stages.training.loop import Task, TrainingConfig, fit
 from crackmap.stages.training.screen import screen_task
 from crackmap.stages.training.segment import segment_task
 from crackmap.stages.training.start import start_encoder, start_from
 from crackmap.stages.weights import nested_tuples, read_weights, save_weights
+
+NO_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "screen": ("side_px", "scales", "unsure_edge_px"), "detect": ("unsure_edge_px",), "segment": (),
+}  # fmt: skip
+"""Settings of the training that change nothing at a stage. What the screen stage sees is a setting of its net; boxes
+are cut from labels as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,22 @@ class TrainingRun:
     encoder_weights: Path | None = None
     start: Path | None = None
     augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        for name, share in self.mixture.items():
+            right = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 < share < math.inf
+            require(right, f"mixture {name}", "a share above 0", share)
+        held_back = self.validation or [name for name in self.mixture if name != RENDERED]
+        require(self.training.validation_crops == 0 or len(held_back) > 0, "validation_crops",
+                "0 where only rendered cracks are trained on: they have no held-back images; "
+                "give --set validation_crops=0, or --mix with a data set", self.training.validation_crops)  # fmt: skip
+        require(self.stage != "screen" or not self.validation, "validation", "none: the screen stage holds back "
+                "part of its mixture", self.validation)  # fmt: skip
+        for setting in fields(self.training):
+            if setting.name in NO_EFFECT[self.stage] and setting.default is not MISSING:
+                given = getattr(self.training, setting.name)
+                require(given == setting.default, setting.name, f"no value: it has no effect on a {self.stage} stage",
+                        given)  # fmt: skip
 
     @property
     def stage(self) -> str:
@@ -77,8 +101,19 @@ def train(run: TrainingRun, *, data: Path | None, out: Path, resume: bool = Fals
         resume: go on from the last checkpoint in `out`.
 
     Raises:
-        InputError: data that are not there, weights that do not fit, a folder in use, another run to be resumed.
+        InputError: data that are not there, weights that do not fit, a net that cannot be built, a frozen encoder that
+            never learnt anything, a folder in use, another run to be resumed, a loss that is not finite.
+        StorageError: `out` cannot be written.
+        WeightsError: the training diverged with its last step.
     """
+    require(len(run.mixture) > 0, "mixture", "one source or more", dict(run.mixture))
+    if isinstance(run.net, ScreenConfig) and run.net.frozen_encoder:
+        require(run.encoder_weights is not None or run.start is not None, "encoder_weights", "weights for the frozen "
+                "encoder, which learns nothing itself; give --encoder-weights FILE (ImageNet), or --net "
+                "frozen_encoder=false", None)  # fmt: skip
+        require({*run.mixture} != {RENDERED}, "mixture", "a data set beside rendered cracks: the features of a frozen "
+                "encoder are computed once, for the patches of a set; give --mix with one, or --net "
+                "frozen_encoder=false", dict(run.mixture))  # fmt: skip
     pl.seed_everything(run.training.seed, verbose=False)
     net, before = _started(run)
     fit(_task(run, net, data), out, resume=resume, record=to_json(run))
@@ -90,10 +125,21 @@ def train(run: TrainingRun, *, data: Path | None, out: Path, resume: bool = Fals
 
 
 def build_net(config: NetConfig) -> Any:
-    """The net of a configuration, with random weights."""
-    if isinstance(config, ScreenConfig):
-        return ScreenNet(config).to(memory_format=torch.channels_last)
-    return build_retinanet(config) if isinstance(config, RetinaNetConfig) else build_segment_net(config)
+    """The net of a configuration, with random weights.
+
+    Raises:
+        InputError: there is no such net.
+    """
+    try:
+        if isinstance(config, ScreenConfig):
+            return ScreenNet(config).to(memory_format=torch.channels_last)
+        return build_retinanet(config) if isinstance(config, RetinaNetConfig) else build_segment_net(config)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # What the libraries make of an encoder or a width that fits nothing.
+        if isinstance(error, CrackmapError):
+            raise
+        raise InputError(f"net: cannot be built with these settings ({shorten(str(error), 300)}); "
+                         "change --net") from error  # fmt: skip
 
 
 def parameter_count(config: NetConfig) -> int:
@@ -150,7 +196,11 @@ def to_json(run: TrainingRun) -> str:
 def _file(path: Path | None) -> dict[str, str] | None:
     if path is None:
         return None
-    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": str(path), "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def from_json(path: Path) -> TrainingRun:
@@ -161,14 +211,16 @@ def from_json(path: Path) -> TrainingRun:
     """
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
-        fields = {key: nested_tuples(value) for key, value in parts["net"].items()}
-        net = _net_config(parts["net_name"], fields)
+        shape = {key: nested_tuples(value) for key, value in parts["net"].items()}
+        net = _net_config(parts["net_name"], shape)
         training = TrainingConfig(**{key: nested_tuples(value) for key, value in parts["training"].items()})
         return TrainingRun(
-            net, training, parts["mixture"], tuple(parts["validation"]), _checked(path, parts["encoder_weights"]),
-            _checked(path, parts["start"]), Augmentation(**parts["augmentation"]) if parts["augmentation"] else None,
+            net, training, parts["mixture"], tuple(parts["validation"]), _found(path, parts["encoder_weights"]),
+            _found(path, parts["start"]), Augmentation(**parts["augmentation"]) if parts["augmentation"] else None,
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except CrackmapError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the record of a training ({error}); give the training.json of one") from error
 
 
@@ -178,12 +230,12 @@ def _net_config(name: str, fields: Mapping[str, Any]) -> NetConfig:
     return RetinaNetConfig(**fields) if name == DETECTOR else segment_config(name, fields)
 
 
-def _checked(record: Path, file: Mapping[str, str] | None) -> Path | None:
+def _found(record: Path, file: Mapping[str, str] | None) -> Path | None:
+    """The file that a record names by its hash: where it was, or beside the record."""
     if file is None:
         return None
-    path = Path(file["path"])
-    path = path if path.exists() else record.parent / path.name
-    if not path.exists() or cast("dict[str, str]", _file(path))["sha256"] != file["sha256"]:
-        raise InputError(f"{record}: {file['path']} is missing or another file now; "
-                         f"put the one it names beside {RECORD}")  # fmt: skip
-    return path
+    was = Path(file["path"])
+    for path in (was, record.parent / was.name):
+        if path.is_file() and _sha256(path) == file["sha256"]:
+            return path
+    raise InputError(f"{was} is missing or another file now; put the one of the training beside {record.name}")

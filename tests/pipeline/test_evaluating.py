@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -20,13 +21,14 @@ from crackmap.pipeline.evaluating.false_cracks import (
     road_area_m2,
     score_false_lengths,
 )
+from crackmap.pipeline.evaluating.pictures import write_png
 from crackmap.pipeline.evaluating.segment import (
     evaluate_segment,
     scored_others,
     segmentation_report,
     segmentation_table,
 )
-from crackmap.pipeline.evaluating.widths import drawn_crack, evaluate_widths
+from crackmap.pipeline.evaluating.widths import drawn_crack, evaluate_widths, width_report, width_table
 from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.stages.datasets.sources import Labels
 from crackmap.stages.measure.measure import measure_dense
@@ -86,6 +88,40 @@ def test_segment_scores_a_right_and_a_shifted_line(pairs: str, tmp_path: Path) -
     assert "within 5 px" in segmentation_table(result)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"a.png", "b.png", "precision_recall_crack.png", "reliability_crack.png"}
+
+
+def boxes_only(folder: Path) -> str:
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.jpg"), np.full((96, 128, 3), 150, np.uint8))
+    edges = "<xmin>10</xmin><ymin>10</ymin><xmax>60</xmax><ymax>80</ymax>"
+    thing = f"<object><name>D00</name><bndbox>{edges}</bndbox></object>"
+    (folder / "a.xml").write_text(f"<annotation><filename>a.jpg</filename>{thing}</annotation>")
+    return f"voc:{folder}"
+
+
+def test_a_set_without_a_crack_pixel_is_not_scored(tmp_path: Path) -> None:
+    (tmp_path / "free").mkdir()
+    (tmp_path / "free" / "ann.json").write_text(
+        '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": []}'
+    )
+    cv2.imwrite(str(tmp_path / "free" / "a.png"), np.full((96, 128, 3), 150, np.uint8))
+    boxes = (boxes_only(tmp_path / "boxes"), "boxes only.*set with masks")
+    free = (f"coco:{tmp_path / 'free' / 'ann.json'}", "no crack pixel in this split.*false-cracks")
+    for name, says in (boxes, free):
+        with pytest.raises(InputError, match=says):
+            evaluate_segment(stand_in(Nothing()), data_set=name, split="all", data=None)
+        with pytest.raises(InputError, match=says):
+            evaluate_detect(OneBox(), data_set=name, split="all", data=None, score=0.5, margin_px=0)  # type: ignore[arg-type]
+
+
+def test_a_picture_never_leaves_its_folder(tmp_path: Path) -> None:
+    black = np.zeros((4, 4, 3), np.uint8)
+    for name in ("/abs/a", "../a", "b/../../a", "..\\a", "C:\\a"):
+        with pytest.raises(InputError, match="leads out of"):
+            write_png(tmp_path / "out", name, black)
+    assert list(tmp_path.iterdir()) == []
+    write_png(tmp_path / "out", "north/a..b", black)
+    assert (tmp_path / "out" / "north" / "a..b.png").is_file()
 
 
 def test_two_evaluations_write_the_same_bytes(pairs: str, tmp_path: Path) -> None:
@@ -164,5 +200,8 @@ def test_a_drawn_surface_depends_on_its_arguments_alone() -> None:
 def test_a_net_that_sees_nothing_finds_no_width() -> None:
     scores = evaluate_widths(stand_in(Nothing()), count=1, seed=0)
     assert scores and all(item.found_share == 0 for item in scores)
+    (row, *_) = json.loads(json.dumps(width_report(scores), allow_nan=False))
+    assert row["found_share"] == 0 and row["true_px"] is None and row["area_bias_interval_px"] is None
+    assert "no piece found" in width_table(scores) and "nan" not in width_table(scores)
     _, crack, covered = drawn_crack(np.random.default_rng(0), width_px=6.0)
     assert covered.max() == pytest.approx(1.0) and crack.width_px.max() > 3

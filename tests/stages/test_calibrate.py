@@ -100,3 +100,11 @@ def test_calibrated_weights_carry_their_line_and_the_segmenter_applies_it(tmp_pa
     scale, offset = fitted["crack"]
     stated = 1 / (1 + np.exp(-(scale * logits + offset)))
     assert stated.mean() == pytest.approx(crack.mean(), abs=0.01)
+
+
+def test_the_scale_alone_can_be_fitted() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 4, 20_000)
+    label = rng.random(20_000) < 1 / (1 + np.exp(-0.5 * logit))
+    fitted = fit_calibration(logit, label, keep_decision=True)
+    assert fitted.offset == 0 and fitted.scale == pytest.approx(0.5, abs=0.02)

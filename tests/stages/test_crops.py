@@ -63,3 +63,18 @@ def test_a_line_of_one_pixel_is_believed() -> None:
 
 def test_without_a_label_all_is_believed() -> None:
     assert sure_of_crack(np.zeros((8, 8), np.float32), 2.0).all()
+
+
+def test_what_a_set_does_not_know_stays_unknown_under_drawn_cracks(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = CropSource(None, {"rendered": 1.0}, side_px=96)
+    weight = np.ones((2, 96, 96), np.float32)
+    weight[0, :8] = 0.0
+    weight[1] = 0.0
+    road = procedural_road(np.random.default_rng(0), (96, 96)).astype(np.uint8)
+    window = Crop(road, np.zeros((2, 96, 96), np.float32), weight)
+    monkeypatch.setattr(source, "_crack_free", lambda rng: window)
+    for seed in range(6):
+        crop = source._rendered(np.random.default_rng(seed))
+        drawn = (crop.target > 0).any(axis=0)
+        assert (crop.weight[:, drawn] == 1).all()
+        assert (crop.weight[0, :8][~drawn[:8]] == 0).all() and (crop.weight[1][~drawn] == 0).all()

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from crackmap.calibration.errors import InputError, UnreadableImageError
 from crackmap.cli.main import cli
@@ -120,6 +121,7 @@ def test_split_csv_goes_first_and_leaves_out_what_it_does_not_name(tmp_path: Pat
         ("image,split\n009,train\n", "no image '009'"),
         ("image,split\n000,training\n", "expected train, val or test, got 'training'"),
         ("name,part\n000,train\n", "columns image and split"),
+        ("image,split\n000.png,train\n000,test\n", "000: expected one split; take one of its rows away"),
     ],
 )
 def test_a_wrong_split_csv_is_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -127,6 +129,17 @@ def test_a_wrong_split_csv_is_refused(tmp_path: Path, text: str, says: str) -> N
     (tmp_path / "split.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=says):
         load_split(f"pairs:{tmp_path}", "all", None)
+
+
+def test_split_csv_may_name_an_image_without_its_folders_where_that_is_clear(tmp_path: Path) -> None:
+    for place in ("images/north/a", "images/north/b", "images/south/b"):
+        png(tmp_path / f"{place}.png", ROAD)
+        png(tmp_path / f"{place.replace('images', 'masks')}.png", rectangle(0, 0, 9, 2).astype(np.uint8))
+    (tmp_path / "split.csv").write_text("image,split\na,test\nsouth/b,test\n", encoding="utf-8")
+    assert [image.name for image in load_split(f"pairs:{tmp_path}", "test", None)] == ["north/a", "south/b"]
+    (tmp_path / "split.csv").write_text("image,split\nb,test\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no image 'b'"):
+        load_split(f"pairs:{tmp_path}", "test", None)
 
 
 # Pairs of image and mask
@@ -166,6 +179,12 @@ def test_dark_cracks_on_a_white_mask_are_taken_when_said_so(tmp_path: Path) -> N
     assert np.array_equal(only(f"pairs:{tmp_path}:crack=dark").crack, rectangle(3, 3, 30, 5))
 
 
+def shares(path: Path) -> None:
+    """A mask of 0 and 0.9 in the place of `path`."""
+    Image.fromarray(np.where(rectangle(5, 10, 50, 13), 0.9, 0).astype(np.float32)).save(path.with_suffix(".tif"))
+    path.unlink()
+
+
 def bad_pairs() -> dict[str, tuple[Callable[[Path], object], str]]:
     many = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint8)
     colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -176,6 +195,12 @@ def bad_pairs() -> dict[str, tuple[Callable[[Path], object], str]]:
         "colours": (lambda f: png(f / "masks" / "000.png", colours), "one value a pixel, got colours"),
         "no mask": (lambda f: png(f / "images" / "b.png", ROAD), "b has no mask"),
         "no image": (lambda f: png(f / "masks" / "c.png", many), "c has no image"),
+        "two images": (lambda f: png(f / "images" / "000.jpg", ROAD), r"000\.jpg and 000\.png stand for the same name"),
+        "two masks": (lambda f: png(f / "masks" / "000_mask.png", many), r"000\.png and 000_mask\.png stand for"),
+        "shares": (
+            lambda f: shares(f / "masks" / "000.png"),
+            "whole numbers, got fractions.*255 where they are above 0.5",
+        ),
         "not a mask": (lambda f: (f / "masks" / "000.png").write_text("x"), "not a readable mask"),
         "not an image": (lambda f: (f / "images" / "000.png").write_bytes(b""), "not a readable image"),
     }
@@ -204,6 +229,13 @@ def test_a_wrong_option_is_refused(tmp_path: Path, option: str, says: str) -> No
     pairs(tmp_path)
     with pytest.raises(InputError, match=says):
         load_split(f"pairs:{tmp_path}:{option}", "all", None)
+
+
+def test_a_float_mask_of_whole_numbers_is_taken(tmp_path: Path) -> None:
+    crack = pairs(tmp_path)
+    (tmp_path / "masks" / "000.png").unlink()
+    Image.fromarray(crack.astype(np.float32)).save(tmp_path / "masks" / "000.tif")
+    assert np.array_equal(only(f"pairs:{tmp_path}").crack, crack)
 
 
 def test_half_a_jpeg_is_not_an_image(tmp_path: Path) -> None:
@@ -291,6 +323,7 @@ def test_a_coco_box_without_an_outline_leaves_its_pixels_unknown(tmp_path: Path)
     ("row", "says"),
     [
         ({"segmentation": {"counts": "52203", "size": [40, 60]}}, "run lengths as a list.*pycocotools"),
+        ({"segmentation": {"counts": [2400]}}, r"run lengths with size \[height, width\], got None"),
         ({"segmentation": [[1, 2, 3, 4]]}, "polygon: expected 3 points or more, got 2"),
         ({"segmentation": [[1, 2, 3, float("nan"), 5, 6]]}, "finite numbers"),
         ({"segmentation": [["a", 2, 3, 4, 5, 6]]}, "pairs of numbers"),
@@ -317,6 +350,25 @@ def test_a_picture_outside_the_folder_is_never_opened(tmp_path: Path, said: str)
     png(tmp_path / "secret.png", ROAD)
     with pytest.raises(InputError, match="no picture"):
         load_split(coco(tmp_path / "set" / "in", [], file_name=said), "all", None)
+
+
+@pytest.mark.parametrize("said", ["/abs/elsewhere/a.png", "../../a.png", "C:\\data\\a.png", "a.png"])
+def test_a_coco_image_is_named_after_its_place_in_the_folder(tmp_path: Path, said: str) -> None:
+    (image,) = load_split(coco(tmp_path / "set", [], file_name=said), "all", None)
+    assert (image.name, image.image_path) == ("images/a", tmp_path / "set" / "images" / "a.png")
+
+
+def test_coco_images_elsewhere_are_named_after_their_place_there(tmp_path: Path) -> None:
+    png(tmp_path / "pictures" / "north" / "a.png", ROAD)
+    name = coco(tmp_path / "set", [], file_name="../pictures/north/a.png")
+    (image,) = load_split(f"{name}:images={tmp_path / 'pictures'}", "all", None)
+    assert image.name == "north/a"
+
+
+def test_coco_run_lengths_with_width_before_height_are_refused(tmp_path: Path) -> None:
+    runs = {"size": [WIDTH, HEIGHT], "counts": runs_of(rectangle(30, 20, 33, 39).T)}
+    with pytest.raises(InputError, match=r"size \[60, 40\], where size is \[height, width\]; the image has \[40, 60\]"):
+        only(coco(tmp_path, [{"segmentation": runs}]))
 
 
 def test_coco_labels_of_a_shrunk_image_are_refused(tmp_path: Path) -> None:
@@ -470,6 +522,31 @@ def test_the_look_through_counts_pixels_and_finds_what_is_wrong(tmp_path: Path) 
     assert twin == "003 (test) is the same file as 000 (train); keep one of them"
     whole = check_set(f"pairs:{tmp_path}", "all", None)
     assert twin in whole.problems and len(whole.problems) == 2
+
+
+def test_a_photograph_that_is_in_two_splits_is_warned_of(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photographs = [cv2.GaussianBlur(rng.integers(0, 255, (140, 200, 3), dtype=np.uint8), (0, 0), 3) for _ in range(3)]
+    moved = cv2.resize(photographs[0][4:, 6:], None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+    for name, image in (("a", photographs[0][:-4, :-6]), ("b", photographs[1]), ("c", moved), ("d", photographs[2])):
+        png(tmp_path / "images" / f"{name}.png", image)
+        png(tmp_path / "masks" / f"{name}.png", np.eye(*image.shape[:2], dtype=np.uint8))
+    (tmp_path / "split.csv").write_text("image,split\na,train\nb,train\nc,val\nd,test\n", encoding="utf-8")
+    for split, count in (("all", 1), ("val", 1), ("train", 1), ("test", 0)):
+        summary = check_set(f"pairs:{tmp_path}", split, None)
+        assert len(summary.warnings) == count and summary.problems == ()
+    found = CliRunner().invoke(cli, ["datasets", f"pairs:{tmp_path}"], standalone_mode=False)
+    assert found.return_value == 0
+    assert "warning: c (val) looks like the same photograph as a (train)" in found.output
+
+
+def test_the_val_split_of_cracksc_leaves_out_photographs_of_its_train_split(tmp_path: Path) -> None:
+    for name in ("131", "144", "150", "245"):
+        png(tmp_path / "cracksc" / "images" / f"{name}.jpg", ROAD)
+    rows = "image,split\n131,train\n144,val\n150,val\n245,val\n"
+    (tmp_path / "cracksc" / "split.csv").write_text(rows, encoding="utf-8")
+    assert [image.name for image in load_split("cracksc", "val", tmp_path)] == ["150"]
+    assert [image.name for image in load_split("cracksc", "train", tmp_path)] == ["131"]
 
 
 def test_the_command_prints_what_it_found_and_returns_4_if_something_is_wrong(tmp_path: Path) -> None:

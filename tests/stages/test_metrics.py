@@ -113,3 +113,12 @@ def test_the_error_of_one_level_is_its_distance_from_the_truth() -> None:
     levels[204] = (70, 30)
     assert reliability(levels).error == pytest.approx(0.8 - 0.3)
     assert reliability(levels).spoken_error == pytest.approx(0.8 - 0.3)
+
+
+def test_a_doubled_centreline_is_no_better_than_a_single_one() -> None:
+    true, predicted = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
+    true[20] = True
+    predicted[18] = predicted[22] = True
+    assert count_pixels(predicted, true, tolerance_px=4).iou == 1.0
+    predicted[2] = True
+    assert count_pixels(predicted, true, tolerance_px=4).iou == pytest.approx(2 / 3)

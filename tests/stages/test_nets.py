@@ -127,3 +127,11 @@ def test_the_detector_answers_in_pixels_of_the_image(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(DeviceError, match="device"):
         choose_device(name)
+
+
+def test_a_detector_sees_an_image_at_its_own_size_in_training_and_in_use() -> None:
+    net = build_retinanet(RetinaNetConfig())
+    image = torch.zeros(3, 96, 160)
+    for trains in (True, False):
+        seen, _ = net.train(trains).transform([image])
+        assert seen.tensors.shape == (1, 3, 96, 160)

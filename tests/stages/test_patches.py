@@ -8,6 +8,7 @@ import pytest
 
 from crackmap.calibration.errors import InputError
 from crackmap.stages.datasets.labels import LabelledImage, Labels
+from crackmap.stages.datasets.patch_source import screen_patches
 from crackmap.stages.datasets.patches import PatchFile, cut_patches, read_patch_folders, split_patches
 
 SIDE = 32
@@ -147,10 +148,32 @@ def test_the_split_keeps_the_share_of_every_class_and_group() -> None:
         for cracked, count in ((True, 50), (False, 300))
         for n in range(count)
     ]
-    parts = split_patches(files, seed=4)
+    parts = split_patches(files)
     for group in "DW":
         for cracked, count in ((True, 50), (False, 300)):
             sizes = [sum(f.group == group and f.cracked is cracked for f in parts[part]) for part in parts]
             assert sizes == [0.8 * count, 0.1 * count, 0.1 * count]
     assert sorted((file for part in parts.values() for file in part), key=files.index) == files
-    assert split_patches(files, seed=4) == parts != split_patches(files, seed=5)
+    assert {name: set(found) for name, found in split_patches(files[::-1]).items()} == {
+        name: set(found) for name, found in parts.items()
+    }
+
+
+def test_the_split_of_a_patch_depends_on_its_path_in_the_set_alone(tmp_path: Path) -> None:
+    folders(tmp_path / "a", D__CD=10, D__UD=20)
+    folders(tmp_path / "b", D__CD=10, D__UD=20)
+
+    def test_split(root: Path, seed: int) -> list[str]:
+        found = screen_patches(f"patches:{root}", "test", None, patch_px=64, seed=seed)
+        return [item.path.relative_to(root).as_posix() for item in found if isinstance(item, PatchFile)]
+
+    # Pinned: another release must not move patches from test to train.
+    assert test_split(tmp_path / "a", 0) == test_split(tmp_path / "b", 5) == [
+        "D/CD/7001-9.jpg", "D/UD/7001-15.jpg", "D/UD/7001-19.jpg",
+    ]  # fmt: skip
+
+
+def test_a_split_with_patches_of_one_class_is_refused(tmp_path: Path) -> None:
+    folders(tmp_path, crack=3, no_crack=20)
+    with pytest.raises(InputError, match="test: expected patches of both classes"):
+        screen_patches(f"patches:{tmp_path}", "test", None, patch_px=64)

@@ -24,7 +24,7 @@ from crackmap.stages.training.loop import TrainingConfig
 from crackmap.stages.training.run import TrainingRun, from_json, train
 from crackmap.stages.training.screen import dice_loss, screen_loss, screen_task
 from crackmap.stages.training.start import start_encoder
-from crackmap.stages.weights import read_weights, save_weights
+from crackmap.stages.weights import read_weights, save_weights, shipped_weights
 
 
 def test_both_published_nets_give_one_logit_a_patch() -> None:
@@ -174,6 +174,18 @@ def test_the_heat_of_the_detector_has_the_size_of_the_picture() -> None:
     assert heat.shape == (130, 210) and heat.min() >= 0 and np.isfinite(heat).all()
 
 
+def test_the_heat_lies_on_the_line_in_a_picture_of_odd_size() -> None:
+    detector = Detector.load(shipped_weights("detect"), "cpu")
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(110 + rng.normal(0, 8, (582, 700)).astype(np.float32), (0, 0), 0.7)
+    columns = np.arange(40, 660)
+    rows = 494 + np.round(4 * np.sin(columns / 15)).astype(int)
+    for shift in (-1, 0, 1):
+        image[rows + shift, columns] -= 60
+    heat = detector_heat(detector, np.repeat(np.clip(image, 0, 255).astype(np.uint8)[..., None], 3, axis=2))
+    assert abs(int(heat.sum(axis=1).argmax()) - 494) < 16
+
+
 def test_share_of_heat_and_its_ratio_to_chance() -> None:
     crack = np.zeros((10, 10), bool)
     crack[:2] = True
@@ -246,7 +258,9 @@ SMALL_RUN = TrainingConfig(steps=2, batch=4, side_px=32, ema_decay=0.0, workers=
 def test_training_on_class_folders_writes_weights_and_its_record(tmp_path: Path, frozen: bool) -> None:
     mixture = class_folders(tmp_path / "patches")
     net = ScreenConfig(side_px=32, frozen_encoder=frozen)
-    run = TrainingRun(net, SMALL_RUN, mixture, augmentation=Augmentation(zoom=0.1))
+    start = tmp_path / "start.safetensors"
+    save_weights(start, ScreenNet(net), stage="screen", net=NET, config=net)
+    run = TrainingRun(net, SMALL_RUN, mixture, start=start, augmentation=Augmentation(zoom=0.1))
     path = train(run, data=None, out=tmp_path / "out")
     weights = read_weights(path, stage="screen")
     assert Screener.load(weights, "cpu").net.config == net

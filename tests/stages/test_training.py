@@ -20,7 +20,7 @@ from crackmap.stages.segment.nets import build_segment_net
 from crackmap.stages.segment.peers import ARCHITECTURES, PeerConfig
 from crackmap.stages.segment.segmenter import Segmenter
 from crackmap.stages.training import loop
-from crackmap.stages.training.loop import TrainingConfig
+from crackmap.stages.training.loop import TrainingConfig, moving_average
 from crackmap.stages.training.run import TrainingRun, from_json, to_json, train
 from crackmap.stages.training.segment import LOSSES, SegmentModule, segmentation_loss
 from crackmap.stages.weights import load_into, read_weights
@@ -194,3 +194,29 @@ def test_trainings_that_cannot_be_meant_are_refused() -> None:
     for change in ({"steps": 0}, {"side_px": 100}, {"optimiser": "lion"}, {"schedule": "plateau"}, {"patience": 2}):
         with pytest.raises(InputError, match=next(iter(change)) + "|validation_crops"):
             replace(TRAINING, **change)
+
+
+def test_the_moving_average_forgets_its_start_within_a_short_training() -> None:
+    average = moving_average(0.998)
+    kept = torch.tensor(1.0)
+    for step in range(1, 300):
+        kept = average(kept, torch.tensor(0.0), step)
+    assert kept < 1e-3
+
+
+def test_the_moving_average_of_a_long_training_has_its_decay() -> None:
+    assert float(moving_average(0.9)(torch.tensor(1.0), torch.tensor(0.0), 10_000)) == pytest.approx(0.9)
+
+
+def test_a_false_pixel_costs_more_than_a_missed_one_under_tversky_and_as_much_under_dice() -> None:
+    def overlap(name: str, found: list[float], true: list[float]) -> float:
+        logits = (torch.tensor(found) * 2 - 1).view(1, 1, 1, -1) * 20
+        target = torch.tensor(true).view(1, 1, 1, -1)
+        both = segmentation_loss(logits, target, torch.ones_like(target), loss=f"entropy+{name}")
+        return float(both - segmentation_loss(logits, target, torch.ones_like(target), loss="entropy"))
+
+    right, more = [1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]
+    false, missed = (more, right), (right, more)
+    assert overlap("dice", *false) == pytest.approx(overlap("dice", *missed), abs=1e-6)
+    assert overlap("tversky", *false) > overlap("tversky", *missed)
+    assert overlap("tversky", right, right) == pytest.approx(0, abs=1e-6)
