@@ -73,9 +73,11 @@ def segment(
               help="Least score of a region; by default that of `crackmap run`.")  # fmt: skip
 @click.option("--margin", "margin_px", default=None, type=click.FloatRange(0.0),
               help="Regions grow by this, px, before cells are passed on; by default as `crackmap run`.")  # fmt: skip
+@click.option("--grow", "grow_px", default=0.0, show_default=True, type=click.FloatRange(0.0),
+              help="Boxes grow by this, px, before anything is counted.")  # fmt: skip
 def detect(
     data_set: str, split: str, data: Path | None, device: str, as_json: bool, detect_weights: Path | None,
-    score: float | None, margin_px: float | None, pictures: Path | None,
+    score: float | None, margin_px: float | None, grow_px: float, pictures: Path | None,
 ) -> None:  # fmt: skip
     """Boxes of the detector, and what share of crack length and image area it passes on, at one score and at all."""
     from crackmap.pipeline.evaluating.detect import detection_report, detection_table, evaluate_detect
@@ -88,10 +90,16 @@ def detect(
     with frame_progress("Detecting", 1) as progress:
         result = evaluate_detect(
             detector, data_set=data_set, split=split, data=data, score=score, margin_px=margin_px,
-            pictures=pictures, progress=progress,
+            grow_px=grow_px, pictures=pictures, progress=progress,
         )  # fmt: skip
     if as_json:
-        report = {"set": data_set, "split": split, "margin_px": margin_px, **detection_report(result)}
+        report = {
+            "set": data_set,
+            "split": split,
+            "margin_px": margin_px,
+            "grow_px": grow_px,
+            **detection_report(result),
+        }
         click.echo(json.dumps(report, indent=2))
     else:
         click.echo(f"detect on {data_set} {split}, score {score:g}, margin {margin_px:g} px\n{detection_table(result)}")

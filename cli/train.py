@@ -165,8 +165,14 @@ def screen(**options: Any) -> None:
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False),
               help="The calibrated weights.")  # fmt: skip
 def calibrate(
-    weights_path: Path, sets: str, split: str, tolerance_px: float, keep_decision: bool, data: Path | None,
-    device: str, out: Path,
+    weights_path: Path,
+    sets: str,
+    split: str,
+    tolerance_px: float,
+    keep_decision: bool,
+    data: Path | None,
+    device: str,
+    out: Path,
 ) -> None:
     """Make probabilities what they say: fit scale and offset of the logits on held-back images."""
     from crackmap.stages.training.calibrate import calibrate_weights

@@ -62,6 +62,7 @@ def evaluate_detect(
     data: Path | None,
     score: float,
     margin_px: float,
+    grow_px: float = 0.0,
     pictures: Path | None = None,
     progress: Progress | None = None,
 ) -> DetectEvaluation:
@@ -74,6 +75,7 @@ def evaluate_detect(
         data: folder of the public sets.
         score: least score of the regions of the main figures.
         margin_px: regions are grown by it before their cells are passed on.
+        grow_px: boxes are grown by it before anything is counted.
         pictures: folder for pictures of each image five ways, and of the curve.
         progress: told (done, total, name) after every image.
 
@@ -81,7 +83,7 @@ def evaluate_detect(
         InputError: no such set or split, no crack pixel in it, or a score the detector cannot have.
         StorageError: a picture cannot be written.
     """
-    settings = DetectSettings(score=min(score, LEAST_SCORE))
+    settings = DetectSettings(score=min(score, LEAST_SCORE), grow_px=grow_px)
     levels = sorted({score, *LEVELS[settings.score <= LEVELS].tolist()})
     counts: dict[str, DetectionCounts] = {}
     listed = scored_split(data_set, split, data)

@@ -30,15 +30,18 @@ class DetectSettings:
         tile_px: longest side of a tile in pixels of the full image; larger images are tiled.
         overlap_px: least overlap of neighbouring tiles.
         nms_iou: of two boxes that overlap more than this the weaker one is dropped.
+        grow_px: boxes that are left grow by this on each side, inside the image.
     """
 
     score: float = 0.06
     tile_px: int = 1536
     overlap_px: int = 192
     nms_iou: float = 0.5
+    grow_px: float = 0.0
 
     def __post_init__(self) -> None:
         require(0.05 <= self.score < 1, "score", "from 0.05 to below 1", self.score)
+        require(0 <= self.grow_px < 1e6, "grow_px", "0 or more", self.grow_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ class Detector:
             keep = (tile_scores >= settings.score) & _away_from_seams(tile_boxes, tile, source.size_wh_px)
             boxes.append(tile_boxes[keep])
             scores.append(tile_scores[keep])
-        return _regions(np.vstack(boxes), np.concatenate(scores), settings.nms_iou)
+        grown = settings.grow_px, source.size_wh_px
+        return _regions(np.vstack(boxes), np.concatenate(scores), settings.nms_iou, *grown)
 
     def _detect_tile(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(N, 4) boxes in pixels of the tile and (N,) scores."""
@@ -111,11 +115,13 @@ def _away_from_seams(boxes: NDArray[np.float64], tile: Window, size_wh_px: tuple
     return inside
 
 
-def _regions(boxes: NDArray[np.float64], scores: NDArray[np.float64], iou: float) -> tuple[Region, ...]:
-    keep = nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou).tolist()
+def _regions(
+    boxes: NDArray[np.float64], scores: NDArray[np.float64], iou: float, grow_px: float, size_wh_px: tuple[int, int]
+) -> tuple[Region, ...]:
+    keep = nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou).numpy()
+    keep = keep[(boxes[keep, 2:] > boxes[keep, :2]).all(axis=1)]
+    grown = np.clip(boxes[keep] + np.array([-1, -1, 1, 1]) * grow_px, 0, np.array(size_wh_px * 2))
     regions = []
-    for index in keep:
-        x0, y0, x1, y1 = boxes[index].tolist()
-        if x1 > x0 and y1 > y0:
-            regions.append(Region((x0, y0, x1, y1), min(float(scores[index]), 1.0)))
+    for (x0, y0, x1, y1), score in zip(grown.tolist(), scores[keep].tolist(), strict=True):
+        regions.append(Region((x0, y0, x1, y1), min(score, 1.0)))
     return tuple(regions)

@@ -49,7 +49,8 @@ class PeerNet(nn.Module):
                 config.architecture, config.encoder, encoder_weights=None, classes=len(config.classes)
             )
         except (KeyError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise InputError(f"{config.architecture} on encoder {config.encoder!r}: cannot be built ({shorten(str(error), 300)}); "
+            reason = shorten(str(error), 300)
+            raise InputError(f"{config.architecture} on encoder {config.encoder!r}: cannot be built ({reason}); "
                              "give an encoder such as mobilenet_v2 or resnet50") from error  # fmt: skip
 
     @property

@@ -26,8 +26,8 @@ def calibrate_weights(
 ) -> dict[str, tuple[float, float]]:
     """Fits scale and offset of the logits of each class and writes the weights with them to `out`.
 
-    A calibration that the weights already have is replaced. The sets join those that the weights have learnt from. Classes of which no image of the sets shows a pixel stay
-    as they are.
+    A calibration that the weights already have is replaced. The sets join those that the weights have learnt from.
+    Classes of which no image of the sets shows a pixel stay as they are.
 
     Args:
         weights_path: weights of a segmenter.

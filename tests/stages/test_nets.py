@@ -135,3 +135,17 @@ def test_a_detector_sees_an_image_at_its_own_size_in_training_and_in_use() -> No
     for trains in (True, False):
         seen, _ = net.train(trains).transform([image])
         assert seen.tensors.shape == (1, 3, 96, 160)
+
+
+def test_regions_grow_inside_the_image() -> None:
+    torch.manual_seed(0)
+    detector = Detector(build_retinanet(RetinaNetConfig()).eval(), RetinaNetConfig(), torch.device("cpu"))
+    detector.net.score_thresh = 0.0
+    torch.nn.init.zeros_(detector.net.head.classification_head.cls_logits.bias)
+    source = ArraySource(np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8))
+    plain = detector.detect(source, DetectSettings())
+    grown = detector.detect(source, DetectSettings(grow_px=5.0))
+    assert len(plain) == len(grown) > 0
+    for before, after in zip(plain, grown, strict=True):
+        x0, y0, x1, y1 = before.box_xyxy_px
+        assert after.box_xyxy_px == pytest.approx((max(x0 - 5, 0), max(y0 - 5, 0), min(x1 + 5, 128), min(y1 + 5, 96)))
