@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from crackmap.calibration.errors import require
 
+RIM_PX = 16
+"""Windows may show this much beyond the edges of an image, where its last pixels go on. At a bare edge a net takes the
+strip of road between paint and edge for a crack."""
+
 
 class PixelSource(Protocol):
     """An image that can be read by windows: a decoded picture or a large raster."""
@@ -88,7 +92,8 @@ class PackedWindow:
     """A window for the segmenter, and the cells it answers for.
 
     Attributes:
-        window: what the net sees; may reach over the image's right and lower edge in images smaller than it.
+        window: what the net sees; may reach over the image's edges by RIM_PX, and further on the right and below in
+            images smaller than it.
         cells_rc: (N, 2) row and column of the cells whose pixels are taken from it.
     """
 
@@ -127,8 +132,9 @@ def pack_windows(
 
 
 def _place(cells_rc: NDArray[np.int64], size_wh_px: tuple[int, int], cell_px: int, window_px: int) -> Window:
-    """The window centred on the cells' box, shifted into the image."""
+    """The window centred on the cells' box, shifted into the image and its rim."""
     low, high = cells_rc.min(axis=0) * cell_px, (cells_rc.max(axis=0) + 1) * cell_px
     y, x = ((low + high - window_px) // 2).tolist()
     width, height = size_wh_px
-    return Window(max(min(x, width - window_px), 0), max(min(y, height - window_px), 0), window_px, window_px)
+    x0 = max(min(x, width + RIM_PX - window_px), -RIM_PX)
+    return Window(x0, max(min(y, height + RIM_PX - window_px), -RIM_PX), window_px, window_px)

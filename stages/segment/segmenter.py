@@ -127,19 +127,19 @@ class Segmenter:
 
 
 def _window_px(size_wh_px: tuple[int, int], settings: SegmentSettings) -> int:
-    """The window's side: not larger than the image, of which the net would else see a mirrored copy."""
+    """The window's side: not larger than the image, of which the net would else see more than there is."""
     smallest = CELL_PX + 2 * settings.context_px
     fitting = -(-min(size_wh_px) // CELL_PX) * CELL_PX
     return min(settings.window_px, max(fitting, smallest))
 
 
 def _read_padded(source: PixelSource, packed: PackedWindow) -> NDArray[np.uint8]:
-    """The window's pixels, the image mirrored where the window reaches past its right and lower edge."""
+    """The window's pixels; the image's last ones go on where the window reaches past its edges."""
     window, (width, height) = packed.window, source.size_wh_px
-    inside_w, inside_h = min(window.width, width - window.x0), min(window.height, height - window.y0)
-    image = source.read(window.x0, window.y0, inside_w, inside_h)
-    padding = ((0, window.height - inside_h), (0, window.width - inside_w), (0, 0))
-    return np.pad(image, padding, mode="symmetric") if padding != ((0, 0), (0, 0), (0, 0)) else image
+    x0, y0, x1, y1 = max(window.x0, 0), max(window.y0, 0), min(window.x1, width), min(window.y1, height)
+    image = source.read(x0, y0, x1 - x0, y1 - y0)
+    padding = ((y0 - window.y0, window.y1 - y1), (x0 - window.x0, window.x1 - x1), (0, 0))
+    return np.pad(image, padding, mode="edge") if any(map(any, padding)) else image
 
 
 class _SparseCanvas:

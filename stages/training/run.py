@@ -28,7 +28,7 @@ from crackmap.stages.training.detect import detect_task
 from crackmap.stages.training.loop import Task, TrainingConfig, fit
 from crackmap.stages.training.screen import screen_task
 from crackmap.stages.training.segment import segment_task
-from crackmap.stages.training.start import start_encoder, start_from
+from crackmap.stages.training.start import origin, start_encoder, start_from
 from crackmap.stages.weights import nested_tuples, read_weights, save_weights
 
 NO_EFFECT: Mapping[str, tuple[str, ...]] = {
@@ -157,7 +157,7 @@ def _started(run: TrainingRun) -> tuple[Any, set[str]]:
     if run.start is not None:
         given = read_weights(run.start, stage=run.stage)
         start_from(net, given)
-        before |= set(given.trained_on)
+        before |= origin(given)
     return net, before
 
 

@@ -15,6 +15,15 @@ from crackmap.stages.weights import Weights, read_weights
 REMEDY = "give ImageNet weights (a plain state dictionary of PyTorch), or weights that crackmap wrote as .safetensors"
 
 
+UNKNOWN = "unknown"
+"""Among the sets that weights have learnt from: those of a file that does not say. They are never shipped."""
+
+
+def origin(weights: Weights) -> set[str]:
+    """The sets that weights have learnt from, whose licences they carry."""
+    return set(weights.trained_on) or {UNKNOWN}
+
+
 def start_encoder(encoder: nn.Module, path: Path) -> set[str]:
     """Fills an encoder with ImageNet weights (.pth), or with the same encoder of any stage (.safetensors).
 
@@ -35,7 +44,7 @@ def start_encoder(encoder: nn.Module, path: Path) -> set[str]:
     except RuntimeError as error:
         raise InputError(f"{path.name}: its encoder is another one; give weights with the same encoder, "
                          "or ImageNet's") from error  # fmt: skip
-    return set(weights.trained_on)
+    return origin(weights)
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:

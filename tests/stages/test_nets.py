@@ -149,3 +149,15 @@ def test_regions_grow_inside_the_image() -> None:
     for before, after in zip(plain, grown, strict=True):
         x0, y0, x1, y1 = before.box_xyxy_px
         assert after.box_xyxy_px == pytest.approx((max(x0 - 5, 0), max(y0 - 5, 0), min(x1 + 5, 128), min(y1 + 5, 96)))
+
+
+def test_a_net_sees_the_road_go_on_beyond_the_edge_of_the_image() -> None:
+    class LeftNeighbour(torch.nn.Module):
+        """Logit: the pixel 8 to the left, 0 where there is none."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.pad(images[:, :1], (8, 0))[..., :-8] - 128
+
+    image = np.full((192, 192, 3), 255, np.uint8)
+    segmenter = Segmenter(LeftNeighbour(), torch.device("cpu"))
+    assert (segmenter.segment(ArraySource(image), None, SegmentSettings()).dense() == 255).all()

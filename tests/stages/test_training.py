@@ -23,7 +23,8 @@ from crackmap.stages.training import loop
 from crackmap.stages.training.loop import TrainingConfig, moving_average
 from crackmap.stages.training.run import TrainingRun, from_json, to_json, train
 from crackmap.stages.training.segment import LOSSES, SegmentModule, segmentation_loss
-from crackmap.stages.weights import load_into, read_weights
+from crackmap.stages.training.start import UNKNOWN, origin
+from crackmap.stages.weights import Weights, load_into, read_weights
 
 NET = CrackSegConfig(
     encoder="mobilenet_v2", reduce_channels=16, branch_channels=8, multiscale_channels=16, low_channels=8,
@@ -220,3 +221,12 @@ def test_a_false_pixel_costs_more_than_a_missed_one_under_tversky_and_as_much_un
     assert overlap("dice", *false) == pytest.approx(overlap("dice", *missed), abs=1e-6)
     assert overlap("tversky", *false) > overlap("tversky", *missed)
     assert overlap("tversky", right, right) == pytest.approx(0, abs=1e-6)
+
+
+def test_weights_that_do_not_say_what_they_learnt_from_pass_that_on() -> None:
+    known = read_weights_of(("dnit",))
+    assert origin(known) == {"dnit"} and origin(read_weights_of(())) == {UNKNOWN}
+
+
+def read_weights_of(trained_on: tuple[str, ...]) -> Weights:
+    return Weights("segment", "crackseg", {}, {}, "0" * 64, "w.safetensors", {}, trained_on)
