@@ -127,19 +127,19 @@ class Segmenter:
 
 
 def _window_px(size_wh_px: tuple[int, int], settings: SegmentSettings) -> int:
-    """The window's side: not larger than the image, of which the net would else see more than there is."""
+    """The window's side: not larger than the image, of which the net would else see a mirrored copy."""
     smallest = CELL_PX + 2 * settings.context_px
     fitting = -(-min(size_wh_px) // CELL_PX) * CELL_PX
     return min(settings.window_px, max(fitting, smallest))
 
 
 def _read_padded(source: PixelSource, packed: PackedWindow) -> NDArray[np.uint8]:
-    """The window's pixels; the image's last ones go on where the window reaches past its edges."""
+    """The window's pixels; the image is mirrored where the window reaches past its edges."""
     window, (width, height) = packed.window, source.size_wh_px
     x0, y0, x1, y1 = max(window.x0, 0), max(window.y0, 0), min(window.x1, width), min(window.y1, height)
     image = source.read(x0, y0, x1 - x0, y1 - y0)
     padding = ((y0 - window.y0, window.y1 - y1), (x0 - window.x0, window.x1 - x1), (0, 0))
-    return np.pad(image, padding, mode="edge") if any(map(any, padding)) else image
+    return np.pad(image, padding, mode="symmetric") if any(map(any, padding)) else image
 
 
 class _SparseCanvas:
