@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from crackmap.calibration.errors import require
 
 RIM_PX = 8
-"""Windows may show this much beyond the edges of an image, mirrored. At a bare edge a net takes the strip of road between
-paint and edge for a crack. Twice as much, or the last pixels drawn out instead, costs F1 on survey frames."""
+"""Windows may show this much beyond the edges of an image, mirrored. At a bare edge a net takes the strip of road
+between paint and edge for a crack. Twice as much, or the last pixels drawn out instead, costs F1 on survey frames."""
 
 
 class PixelSource(Protocol):
