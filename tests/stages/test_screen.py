@@ -259,12 +259,12 @@ def test_training_on_class_folders_writes_weights_and_its_record(tmp_path: Path,
     mixture = class_folders(tmp_path / "patches")
     net = ScreenConfig(side_px=32, frozen_encoder=frozen)
     start = tmp_path / "start.safetensors"
-    save_weights(start, ScreenNet(net), stage="screen", net=NET, config=net)
+    save_weights(start, ScreenNet(net), stage="screen", net=NET, config=net, trained_on=["dnit"])
     run = TrainingRun(net, SMALL_RUN, mixture, start=start, augmentation=Augmentation(zoom=0.1))
     path = train(run, data=None, out=tmp_path / "out")
     weights = read_weights(path, stage="screen")
     assert Screener.load(weights, "cpu").net.config == net
-    assert weights.trained_on == tuple(mixture)
+    assert weights.trained_on == ("dnit", *mixture)
     assert from_json(tmp_path / "out" / "training.json") == run
 
 
