@@ -258,8 +258,7 @@ def fit(task: Task, out: Path, *, resume: bool, record: str) -> None:
     except OSError as error:
         raise StorageError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     before = _read_checkpoint(checkpoint) if resume else {}
-    # Checkpoints of early versions do not say whether they are the last.
-    if before.get(FINISHED) or before.get("global_step", 0) >= config.steps:
+    if before.get(FINISHED):
         module.load_state_dict(before["state_dict"])
     else:
         _run(task, out, resume=resume)

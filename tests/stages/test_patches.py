@@ -163,12 +163,12 @@ def test_the_split_of_a_patch_depends_on_its_path_in_the_set_alone(tmp_path: Pat
     folders(tmp_path / "a", D__CD=10, D__UD=20)
     folders(tmp_path / "b", D__CD=10, D__UD=20)
 
-    def test_split(root: Path, seed: int) -> list[str]:
+    def held_out(root: Path, seed: int) -> list[str]:
         found = screen_patches(f"patches:{root}", "test", None, patch_px=64, seed=seed)
         return [item.path.relative_to(root).as_posix() for item in found if isinstance(item, PatchFile)]
 
     # Pinned: another release must not move patches from test to train.
-    assert test_split(tmp_path / "a", 0) == test_split(tmp_path / "b", 5) == [
+    assert held_out(tmp_path / "a", 0) == held_out(tmp_path / "b", 5) == [
         "D/CD/7001-9.jpg", "D/UD/7001-15.jpg", "D/UD/7001-19.jpg",
     ]  # fmt: skip
 
