@@ -51,6 +51,10 @@ class DeviceError(CrackmapError, RuntimeError):
     exit_code = 8
 
 
+class DeviceMemoryError(DeviceError):
+    """The device has not enough memory for one window; a survey goes on with this frame on the CPU."""
+
+
 def require(condition: bool, field: str, expected: str, got: object) -> None:
     """Raises InputError «field: expected ..., got ...» unless `condition` holds."""
     if not condition:

@@ -24,7 +24,7 @@ def command(out: Path, seed: int, detect_weights: Path | None, segment_weights: 
     from crackmap.cli.run import print_summary
     from crackmap.pipeline.demo import compare, comparison_table
     from crackmap.pipeline.frame import load_stages
-    from crackmap.pipeline.run import RunSettings, run_survey
+    from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
     from crackmap.pipeline.survey import read_survey
     from crackmap.pipeline.synthetic import SyntheticSettings, write_survey
 
@@ -39,7 +39,7 @@ def command(out: Path, seed: int, detect_weights: Path | None, segment_weights: 
     with frame_progress("Finding cracks", len(survey.frames)) as progress:
         summary = run_survey(
             survey, out / "result", stages, settings,
-            progress=progress, rerun_changed=True, command="crackmap demo",
+            progress=progress, options=RunOptions(rerun_changed=True), command="crackmap demo",
         )  # fmt: skip
     rows, false_m = compare(truth, summary.result.cracks)
     click.echo(comparison_table(rows, false_m))

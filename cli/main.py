@@ -15,6 +15,8 @@ from crackmap.cli.group import LazyGroup
 
 COMMANDS = {
     "run": "crackmap.cli.run",
+    "check": "crackmap.cli.check",
+    "status": "crackmap.cli.status",
     "demo": "crackmap.cli.demo",
     "screen": "crackmap.cli.screen",
     "detect": "crackmap.cli.detect",

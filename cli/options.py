@@ -49,6 +49,24 @@ def gsd_option() -> Decorator:
     )
 
 
+def loading_options() -> Decorator:
+    """--workers, --follow-links and --max-mpx."""
+    options = (
+        click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256),
+                     help="Images decoded and frames measured at a time. Results do not depend on it."),
+        click.option("--follow-links", is_flag=True, help="Take links in SURVEY for what they lead to."),
+        click.option("--max-mpx", default=250, show_default=True, type=click.IntRange(min=1), metavar="MPX",
+                     help="Refuse JPEGs and PNGs of more million pixels."),
+    )  # fmt: skip
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def device_option() -> Decorator:
     """--device."""
     return click.option(

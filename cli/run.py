@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crackmap.cli.options import device_option, existing_path, gsd_option, section_option, weights_options
+from crackmap.cli.options import (
+    device_option,
+    existing_path,
+    gsd_option,
+    loading_options,
+    section_option,
+    weights_options,
+)
 from crackmap.cli.progress import frame_progress
 
 if TYPE_CHECKING:
@@ -32,11 +39,17 @@ if TYPE_CHECKING:
               "needs --screen-weights.")  # fmt: skip
 @weights_options(screen=True)
 @device_option()
+@loading_options()
+@click.option("--max-unreadable", default=5.0, show_default=True, type=click.FloatRange(0, 100), metavar="PERCENT",
+              help="Stop where more of the images cannot be read.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Stop at the first image that cannot be used.")
+@click.option("--verify", is_flag=True, help="Compare the content of finished frames' files, not only size and time.")
 @click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
 def command(
     survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
     section_length_m: float, strips: bool, segment_everything: bool, screen: bool, detect_weights: Path | None,
-    segment_weights: Path | None, screen_weights: Path | None, device: str, rerun_changed: bool,
+    segment_weights: Path | None, screen_weights: Path | None, device: str, workers: int, follow_links: bool,
+    max_mpx: int, max_unreadable: float, strict: bool, verify: bool, rerun_changed: bool,
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
@@ -49,7 +62,8 @@ def command(
     crackmap run ortho.tif -o out                  a georeferenced raster
     """
     from crackmap.pipeline.frame import StageSettings, load_stages
-    from crackmap.pipeline.run import RunSettings, run_survey
+    from crackmap.pipeline.loading import LoadLimits
+    from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
     from crackmap.pipeline.survey import read_survey
     from crackmap.stages.measure.settings import MeasureSettings
     from crackmap.stages.screen.screener import ScreenSettings
@@ -58,7 +72,7 @@ def command(
         raise click.UsageError("--screen-weights are used with --screen only")
     if screen and segment_everything:
         raise click.UsageError("--screen spares the detector work, --segment-everything does without it: choose one")
-    found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm)
+    found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm, follow_links=follow_links)
     for note in found.notes:
         click.echo(f"Note: {note}", err=True)
     settings = RunSettings(
@@ -72,10 +86,15 @@ def command(
         settings.stages, detect_weights=detect_weights, segment_weights=segment_weights,
         screen_weights=screen_weights, device=device,
     )  # fmt: skip
-    with frame_progress("Finding cracks", len(found.frames)) as progress:
+    options = RunOptions(
+        workers=workers, verify=verify, rerun_changed=rerun_changed, strict=strict,
+        most_unreadable=max_unreadable / 100, limits=LoadLimits(pixels=max_mpx * 10**6),
+    )  # fmt: skip
+    with frame_progress("Finding cracks", len(found.measurable)) as progress:
         summary = run_survey(
-            found, out, stages, settings,
-            progress=progress, rerun_changed=rerun_changed, command=" ".join(["crackmap", *sys.argv[1:]]),
+            found, out, stages, settings, options=options, progress=progress,
+            warn=lambda text: click.echo(f"Warning: {text}", err=True),
+            command=" ".join(["crackmap", *sys.argv[1:]]),
         )  # fmt: skip
     print_summary(summary, out)
     return 3 if summary.skipped else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crackmap.calibration.errors import WeightsError, require
@@ -57,6 +57,32 @@ class Stages:
     settings: StageSettings
     weights: dict[str, str]
     screener: Screener | None = None
+
+    def on_cpu(self) -> Stages:
+        """The same nets on the CPU; those of a graphics card stay where they are."""
+        return replace(
+            self,
+            detector=self.detector and self.detector.on_cpu(),
+            segmenter=self.segmenter.on_cpu(),
+            screener=self.screener and self.screener.on_cpu(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMask:
+    """What the nets found in one image.
+
+    Attributes:
+        regions: of the detector; none where everything was segmented.
+        mask: crack probabilities.
+        seconds: that each stage took.
+        flags: what was out of the ordinary: "cpu", the device had no room for it.
+    """
+
+    regions: tuple[Region, ...]
+    mask: CrackMask
+    seconds: dict[str, float]
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +140,33 @@ def load_stages(
 
 def process_image(source: PixelSource, stages: Stages, *, ground: GroundPlane | None) -> FrameResult:
     """Screens if asked to, detects, segments and measures one image."""
+    found = find_mask(source, stages)
+    cracks = measure_mask(source, found, stages, ground=ground)
+    return FrameResult(found.regions, found.mask, cracks, found.seconds)
+
+
+def find_mask(source: PixelSource, stages: Stages) -> FoundMask:
+    """Screens if asked to, detects and segments one image.
+
+    Raises:
+        DeviceMemoryError: the device has no room for a single window of it.
+    """
     seconds: dict[str, float] = {}
     regions = _regions(source, stages, seconds)
     start = time.perf_counter()
     mask = stages.segmenter.segment(source, regions, stages.settings.segment)
     seconds["segment"] = time.perf_counter() - start
+    return FoundMask(regions or (), mask, seconds)
+
+
+def measure_mask(
+    source: PixelSource, found: FoundMask, stages: Stages, *, ground: GroundPlane | None
+) -> tuple[Crack, ...]:
+    """The cracks of one image; adds the seconds that took to those of `found`."""
     start = time.perf_counter()
-    cracks = measure(mask, ground=ground, source=source, settings=stages.settings.measure)
-    seconds["measure"] = time.perf_counter() - start
-    return FrameResult(regions or (), mask, cracks, seconds)
+    cracks = measure(found.mask, ground=ground, source=source, settings=stages.settings.measure)
+    found.seconds["measure"] = time.perf_counter() - start
+    return cracks
 
 
 def segment_image(source: PixelSource, stages: Stages) -> dict[str, CrackMask]:

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,28 @@ from crackmap.calibration.errors import InputError, OutputLockedError, StorageEr
 from crackmap.stages.records import Crack
 
 JOURNAL_NAME = "journal.sqlite"
-_SCHEMA = """
+
+LOCK_NAME = ".lock"
+"""Held by the process that works on an output folder; it lets go by itself when the process ends, however it does."""
+
+FORMAT = 2
+"""Version of the tables below; an older journal is not taken over."""
+
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
-    key TEXT PRIMARY KEY, input_bytes INTEGER, input_mtime_ns INTEGER, frame_hash TEXT NOT NULL,
-    status TEXT NOT NULL, reason TEXT NOT NULL, segmented_share REAL NOT NULL, mask_name TEXT NOT NULL,
-    seconds TEXT NOT NULL, cracks TEXT NOT NULL);
+    key TEXT PRIMARY KEY, input_bytes INTEGER NOT NULL, input_mtime_ns INTEGER NOT NULL, input_sha256 TEXT NOT NULL,
+    frame_hash TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, segmented_share REAL NOT NULL,
+    mask_name TEXT NOT NULL, mask_bytes INTEGER NOT NULL, mask_sha256 TEXT NOT NULL,
+    seconds TEXT NOT NULL, cracks TEXT NOT NULL, flags TEXT NOT NULL);
+PRAGMA user_version = {FORMAT};
 """
+
+NETWORK_FILE_SYSTEMS = frozenset((
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs",
+    "fuse.glusterfs",
+))  # fmt: skip
+"""Where the shared memory that SQLite's WAL needs does not work (sqlite.org/wal.html)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +51,32 @@ class JournalRow:
 
     Attributes:
         key: the frame.
-        input_bytes, input_mtime_ns: identity of the image file when it was read.
+        input_bytes, input_mtime_ns, input_sha256: identity of the image file when it was read; no hash if it could not
+            be decoded.
         frame_hash: hash of everything that decided the row's numbers, the pixels excepted.
-        status: "ok", "no_crack" or "skipped".
-        reason: why it was skipped.
+        status: "ok", "no_crack", "skipped" or "failed".
+        reason: why it was skipped, or what failed.
         segmented_share: share of the image the segmenter looked at.
-        mask_name: its file below masks/, empty if none.
+        mask_name, mask_bytes, mask_sha256: its file below masks/, empty if none, with size and hash.
         seconds: time per stage.
         cracks: its cracks, as measured in this frame alone.
+        flags: what was out of the ordinary («cpu»: the device had no room for it).
     """
 
     key: str
     input_bytes: int
     input_mtime_ns: int
+    input_sha256: str
     frame_hash: str
     status: str
-    reason: str
-    segmented_share: float
-    mask_name: str
-    seconds: Mapping[str, float]
-    cracks: tuple[Crack, ...]
+    reason: str = ""
+    segmented_share: float = 0.0
+    mask_name: str = ""
+    mask_bytes: int = 0
+    mask_sha256: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    cracks: tuple[Crack, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 class Journal:
@@ -79,17 +100,25 @@ class Journal:
     def write(self, row: JournalRow) -> None:
         """Adds or replaces one frame, durably."""
         cracks = json.dumps([_to_json(crack) for crack in row.cracks], allow_nan=False)
-        values = (row.key, row.input_bytes, row.input_mtime_ns, row.frame_hash, row.status, row.reason,
-                  row.segmented_share, row.mask_name, json.dumps(dict(row.seconds)), cracks)  # fmt: skip
+        values = (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
+                  row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
+                  json.dumps(dict(row.seconds)), cracks, json.dumps(row.flags))  # fmt: skip
         with _storing(), self._connection:
             self._connection.execute(f"INSERT OR REPLACE INTO frames VALUES ({','.join('?' * len(values))})", values)
 
     def rows(self) -> Iterator[JournalRow]:
         """All rows in key order."""
         for row in self._connection.execute("SELECT * FROM frames ORDER BY key"):
-            key, size, mtime, frame_hash, status, reason, share, mask, seconds, cracks = row
-            of_frame = tuple(_from_json(item) for item in json.loads(cracks))
-            yield JournalRow(key, size, mtime, frame_hash, status, reason, share, mask, json.loads(seconds), of_frame)
+            seconds, cracks, flags = (json.loads(text) for text in row[-3:])
+            yield replace(
+                JournalRow(*row[:-3]), seconds=seconds, cracks=tuple(map(_from_json, cracks)), flags=tuple(flags)
+            )
+
+    def marks(self) -> Iterator[JournalRow]:
+        """All rows in key order without what was found in them: enough to know what needs not be done again."""
+        names = "key, input_bytes, input_mtime_ns, input_sha256, frame_hash, status, reason, segmented_share, mask_name"
+        for row in self._connection.execute(f"SELECT {names}, mask_bytes, mask_sha256 FROM frames ORDER BY key"):
+            yield JournalRow(*row)
 
 
 @contextmanager
@@ -112,7 +141,7 @@ def open_journal(out: Path) -> Iterator[Journal]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
+        lock = (out / LOCK_NAME).open("w")
     except OSError as error:
         raise StorageError(f"{out}: cannot be written ({error.strerror}); choose another output folder") from error
     with lock:
@@ -128,7 +157,11 @@ def open_journal(out: Path) -> Iterator[Journal]:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+        if version != FORMAT and not (version == 0 and empty):
+            raise InputError(f"{path}: a journal of another version of crackmap; choose another -o, or remove the file")
+        connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if _on_network(path.parent) else 'WAL'}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.executescript(_SCHEMA)
     except sqlite3.OperationalError as error:
@@ -137,7 +170,27 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         connection.close()
         raise InputError(f"{path}: not a crackmap journal ({error}); choose another -o or remove the file") from error
+    except InputError:
+        connection.close()
+        raise
     return connection
+
+
+def _on_network(folder: Path) -> bool:
+    """Whether a folder lies on a file system that other machines share; where nothing tells, it does not."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    kinds = {}
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        # Spaces in a mount point are written as octal numbers.
+        kinds[before.split()[4].replace("\\040", " ")] = after.split()[0]
+    for parent in (folder.resolve(), *folder.resolve().parents):
+        if str(parent) in kinds:
+            return kinds[str(parent)] in NETWORK_FILE_SYSTEMS
+    return False
 
 
 _ARRAYS = ("centreline_xy_px", "width_px", "centreline_xy_m", "width_mm")

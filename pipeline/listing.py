@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -63,16 +64,25 @@ class Listing:
     Attributes:
         entries: by recording, chainage, time, sequence and name.
         skipped: images whose name or header cannot be read, and why, by key.
+        unreadable: keys of those whose header cannot be read.
+        links: links to files and folders that were not followed.
         named: key -> what the name says, of every image whose name can be read, also of skipped ones; sizes are (0, 0).
     """
 
     entries: list[Entry]
     skipped: list[Skipped]
     named: dict[str, Entry]
+    unreadable: frozenset[str] = frozenset()
+    links: int = 0
 
 
 def list_entries(
-    source: Path, frames: FramesConfig, position: PositionConfig, cameras: Mapping[str, CameraConfig] | None = None
+    source: Path,
+    frames: FramesConfig,
+    position: PositionConfig,
+    cameras: Mapping[str, CameraConfig] | None = None,
+    *,
+    follow_links: bool = False,
 ) -> Listing:
     """The images of a folder, or the one image given.
 
@@ -81,23 +91,27 @@ def list_entries(
         frames: which files are frames, and the pattern of their names.
         position: the units of what the names say.
         cameras: of the vehicle, where it has several.
+        follow_links: take links to files and folders for what they lead to.
 
     Raises:
-        InputError: no image is found, none can be read, or a sub-folder cannot be read.
+        InputError: no image is found, none can be read, a sub-folder cannot be read, or two names are one on file
+            systems that do not tell large letters from small ones, or one Unicode form from another.
     """
+    links = 0
     if source.is_file():
-        root, name, keys = source.parent, source.stem, [source.name]
+        root, name, paths = source.parent, source.stem, {_as_text(source.name): source}
     else:
         root, name = source, source.resolve().name
-        files = sorted(_files(root))
-        keys = [key for key in files if _matches(key, frames.include) and not _matches(key, frames.exclude)]
-        if not keys:
-            raise InputError(_nothing_found(root, frames, files))
+        files, links = _files(root, follow_links=follow_links)
+        chosen = [file for file in files if _matches(file, frames.include) and not _matches(file, frames.exclude)]
+        if not chosen:
+            raise InputError(_nothing_found(root, frames, files, links))
+        paths = _keyed(root, chosen)
     named: dict[str, Entry] = {}
     failed: dict[str, str] = {}
-    for key in keys:
+    for key, path in paths.items():
         try:
-            entry = entry_from_name(root, key, frames, position, name)
+            entry = entry_from_name(path, key, frames, position, name)
             named[key] = _of_camera(entry, frames, cameras, name) if cameras else entry
         except InputError as error:
             failed[key] = str(error)
@@ -105,16 +119,19 @@ def list_entries(
         # Before headers are read: an image that cannot be read must not move the chainage of the others.
         named = _count_chainage(named, position.step_m)
     entries: list[Entry] = []
+    unreadable = set()
     for key, entry in named.items():
         try:
             entries.append(replace(entry, header=read_header(entry.path)))
         except InputError as error:
             failed[key] = str(error).removeprefix(f"{entry.path.name}: ")
-    skipped = [(key, failed[key]) for key in keys if key in failed]
+            unreadable.add(key)
+    skipped = [(key, failed[key]) for key in paths if key in failed]
     if not entries:
         key, reason = skipped[0]
         raise InputError(f"{source.name}: none of {len(skipped)} images can be used; the first, {key}: {reason}")
-    return Listing(sorted(entries, key=_order), sorted(skipped, key=lambda item: natural_key(item[0])), named)
+    in_order = sorted(skipped, key=lambda item: natural_key(item[0]))
+    return Listing(sorted(entries, key=_order), in_order, named, frozenset(unreadable), links)
 
 
 def natural_key(text: str) -> list[str | int]:
@@ -122,9 +139,20 @@ def natural_key(text: str) -> list[str | int]:
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", text))]
 
 
-def _files(root: Path) -> Iterator[str]:
-    """Keys of all files below a folder; hidden ones and the products of earlier runs are left out."""
-    for folder, inner, names in os.walk(root, onerror=_refuse_folder):
+def _files(root: Path, *, follow_links: bool) -> tuple[list[str], int]:
+    """Paths below a folder of all files, in order, with "/", and the number of links that were left alone.
+
+    Hidden files and the products of earlier runs are left out. A folder that links lead to in two ways is gone through
+    once.
+    """
+    files: list[str] = []
+    links, gone_through = 0, set()
+    for folder, inner, names in os.walk(root, onerror=_refuse_folder, followlinks=follow_links):
+        real = os.path.realpath(folder)
+        if real in gone_through:
+            inner.clear()
+            continue
+        gone_through.add(real)
         produced: tuple[str, ...] = ()
         if RUN_FILE in names:
             if Path(folder) != root:
@@ -132,9 +160,33 @@ def _files(root: Path) -> Iterator[str]:
                 continue
             produced = RUN_FOLDERS
         inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in produced)
-        for name in names:
-            if not name.startswith("."):
-                yield (Path(folder) / name).relative_to(root).as_posix()
+        names = [name for name in names if not name.startswith(".")]
+        if not follow_links:
+            linked = {name for name in (*inner, *names) if (Path(folder) / name).is_symlink()}
+            links += len(linked)
+            names = [name for name in names if name not in linked]
+        files += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
+    return sorted(files), links
+
+
+def _keyed(root: Path, files: list[str]) -> dict[str, Path]:
+    """Key -> path of files; bytes of a name that are no text are written as «\\xff»."""
+    paths: dict[str, Path] = {}
+    alike: dict[str, str] = {}
+    for file in files:
+        key = _as_text(file)
+        before = alike.setdefault(unicodedata.normalize("NFC", key).casefold(), key)
+        if key in paths or before != key:
+            raise InputError(
+                f"{root.name}: {before!r} and {key!r} are one name on other file systems, and their results would "
+                "be mixed up; rename one, or keep them in folders of their own"
+            )
+        paths[key] = root / file
+    return paths
+
+
+def _as_text(file: str) -> str:
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -174,12 +226,12 @@ def _camera_of(entry: Entry, cameras: Mapping[str, CameraConfig]) -> str:
     return found[0]
 
 
-def entry_from_name(root: Path, key: str, frames: FramesConfig, position: PositionConfig, name: str) -> Entry:
+def entry_from_name(path: Path, key: str, frames: FramesConfig, position: PositionConfig, name: str) -> Entry:
     """What an image's name says; its size is left (0, 0).
 
     Args:
-        root: the survey folder.
-        key: the image's path below it.
+        path: the image.
+        key: its path below the survey folder.
         frames: holds the pattern names are read by.
         position: holds the units of chainage and time.
         name: recording of images without one that lie in the survey folder itself.
@@ -197,7 +249,7 @@ def entry_from_name(root: Path, key: str, frames: FramesConfig, position: Positi
     offset_s = position.time_offset_s if isinstance(position.time_offset_s, float) else 0.0
     return Entry(
         key=key,
-        path=root / key,
+        path=path,
         header=ImageHeader((0, 0)),
         recording=said.get("recording") or key.rpartition("/")[0] or name,
         chainage_m=None if chainage is None else chainage * position.chainage_scale,
@@ -250,11 +302,13 @@ def _order(entry: Entry) -> tuple[list[str | int], str, str, float, float, list[
     )  # fmt: skip
 
 
-def _nothing_found(root: Path, frames: FramesConfig, files: list[str]) -> str:
+def _nothing_found(root: Path, frames: FramesConfig, files: list[str], links: int) -> str:
     kinds = Counter(Path(key).suffix.lower() or "no suffix" for key in files)
     there = ", ".join(f"{kinds[kind]} x {kind}" for kind in sorted(kinds, key=lambda kind: (-kinds[kind], kind)))
     without = f", without {', '.join(frames.exclude)}" if frames.exclude else ""
+    linked = f" and {links} links, which are followed with --follow-links" if links else ""
     return (
         f"{root.name}: no image found; looked for {', '.join(frames.include)}{without}; the folder holds "
-        f"{there or 'no file'}. Give the folder with the images, or say in survey.toml [frames] include which they are"
+        f"{there or 'no file'}{linked}. Give the folder with the images, or say in survey.toml [frames] include which "
+        "they are"
     )

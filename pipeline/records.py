@@ -236,15 +236,25 @@ class RoadNetwork:
         require(self.cell_count >= 1, "cell_count", "1 or more", self.cell_count)
 
 
+STATUSES = {
+    "ok": "measured, with cracks",
+    "no_crack": "measured, without a crack",
+    "no_position": "measured, but nobody knows where it lies: on no map and in no section",
+    "duplicate": "the same file as an earlier frame",
+    "skipped": "could not be used",
+    "failed": "an error of crackmap",
+}
+"""What may become of a frame: every frame found becomes exactly one of these."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameOutcome:
     """What became of one frame. One row of the `frames` layer.
 
     Attributes:
         frame: the frame.
-        status: "ok", "no_crack", "no_position" (measured, but nobody knows where it lies: on no map and in no section)
-            or "skipped".
-        reason: why it was skipped or has no position, one sentence; empty otherwise.
+        status: one of STATUSES.
+        reason: why it is lost, one sentence; empty otherwise.
         footprint_xy: (4, 2) outline of what was measured, output coordinates (the owned strip, or the image).
         segmented_share: share of the image the segmenter looked at.
         crack_count: cracks found in it before joining.
@@ -262,7 +272,7 @@ class FrameOutcome:
     @property
     def lost(self) -> bool:
         """Whether it is missing on the map and in the statistics."""
-        return self.status in ("skipped", "no_position")
+        return self.status not in ("ok", "no_crack")
 
 
 @dataclass(frozen=True, slots=True)

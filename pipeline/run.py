@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from crackmap.calibration.errors import InputError, OutputLockedError, UnreadableImageError
+from crackmap.calibration.errors import InputError, OutputLockedError, require
 from crackmap.pipeline.along import along_route
-from crackmap.pipeline.config import named_files
-from crackmap.pipeline.frame import FrameResult, Stages, StageSettings, process_image
-from crackmap.pipeline.images import ImageSource, open_image
+from crackmap.pipeline.executor import Job, finished_rows
+from crackmap.pipeline.frame import Stages, StageSettings
+from crackmap.pipeline.identity import check_identity, frame_hashes, run_identity, still_valid, survey_identity
+from crackmap.pipeline.images import open_image
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
+from crackmap.pipeline.loading import Loader, LoadLimits
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
 from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
 from crackmap.pipeline.pictures import overlay_jpeg
-from crackmap.pipeline.placing import PIXELS
 from crackmap.pipeline.products import write_products
-from crackmap.pipeline.products.masks import mask_name, write_mask_cog
+from crackmap.pipeline.products.masks import MASKS_FOLDER
+from crackmap.pipeline.products.publish import remove_strays
 from crackmap.pipeline.products.strip_images import write_section_strips
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
-from crackmap.stages.tiling import ArraySource, PixelSource
-
-LARGE_IMAGE_PX = 60_000_000
-"""Images above this many pixels are read by windows instead of being decoded as a whole."""
 
 PICTURES = 8
 """The report shows the frames with the greatest crack length, this many."""
@@ -57,6 +50,36 @@ class RunSettings:
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     section_length_m: float = 100.0
     strips: bool = True
+
+
+LEAST_UNREADABLE = 10
+"""Fewer images that cannot be read than this stop no run, however few there are in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run is carried out. Nothing here changes a number.
+
+    Attributes:
+        workers: images that are decoded at a time, and frames that are measured at a time.
+        verify: compare the content of finished frames' files, not only their size and time.
+        rerun_changed: do frames again that another configuration has done, instead of refusing.
+        strict: stop at the first image that cannot be used.
+        most_unreadable: stop where more than this share of the images cannot be read: it is the wrong folder, or a bad
+            card.
+        limits: what an image may cost.
+    """
+
+    workers: int = 2
+    verify: bool = False
+    rerun_changed: bool = False
+    strict: bool = False
+    most_unreadable: float = 0.05
+    limits: LoadLimits = field(default_factory=LoadLimits)
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, "workers", "1 or more", self.workers)
+        require(0 <= self.most_unreadable <= 1, "most_unreadable", "from 0 to 1", self.most_unreadable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +112,9 @@ def run_survey(
     stages: Stages,
     settings: RunSettings,
     *,
+    options: RunOptions | None = None,
     progress: Progress = lambda done, total, key: None,
-    rerun_changed: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
     command: str = "",
 ) -> RunSummary:
     """Runs what is not done yet of `survey` and writes all products to `out`.
@@ -100,27 +124,79 @@ def run_survey(
         out: output folder; may hold an interrupted run of the same survey with the same settings.
         stages: loaded nets.
         settings: must hold the settings `stages` was loaded with.
+        options: how it is carried out.
         progress: told after every frame.
-        rerun_changed: do frames again that another configuration has done, instead of refusing.
+        warn: told of a frame that does not get on.
         command: the command line, kept in run.json.
 
     Raises:
+        InputError: too many images cannot be read, or one and `options.strict` says that it must.
         OutputLockedError: `out` is in use, or holds a run with other settings.
         StorageError: an output cannot be written.
     """
-    identity = _identity(survey, stages, settings)
+    options = options or RunOptions()
+    identity = run_identity(survey, stages, settings.stages)
     with open_journal(out) as journal:
-        _check_identity(journal, identity, out, rerun_changed)
-        hashes = _frame_hashes(survey, journal)
-        done = {row.key for row in journal.rows() if _still_valid(row, hashes, survey, out)}
-        todo = [frame for frame in survey.measurable if frame.key not in done]
+        check_identity(journal, identity, out, rerun_changed=options.rerun_changed)
+        remove_strays(out)
+        remove_strays(out / MASKS_FOLDER)
+        hashes = frame_hashes(survey, journal)
+        todo = _not_done(survey, journal, hashes, out / MASKS_FOLDER, verify=options.verify)
         total = len(survey.measurable)
-        for index, (frame, source) in enumerate(_decoded(todo), start=total - len(todo)):
-            journal.write(_process(frame, source, survey, stages, out, hashes[frame.key]))
-            progress(index + 1, total, frame.key)
+        losses = _Losses(survey, options)
+        job = Job(survey, out, stages, hashes)
+        journal.set_fact("plan", {"frames": total, "skipped": len(survey.skipped), "command": command})
+        with Loader(options.workers, limits=options.limits, scratch=out) as loader:
+            rows = finished_rows(job, todo, loader, workers=options.workers, warn=warn)
+            with closing(rows):
+                for done, row in enumerate(rows, start=total - len(todo) + 1):
+                    journal.write(row)
+                    progress(done, total, row.key)
+                    losses.add(row)
         journal.set_fact("source", {**survey.source, "command": command})
         result, seconds = _publish(survey, journal, out, settings)
-    return RunSummary(result, len(done), seconds)
+    return RunSummary(result, total - len(todo), seconds)
+
+
+def _not_done(survey: Survey, journal: Journal, hashes: Mapping[str, str], masks: Path, *, verify: bool) -> list[Frame]:
+    """The frames to do, in their order."""
+    frames = {frame.key: frame for frame in survey.measurable}
+    done = {
+        row.key
+        for row in journal.marks()
+        if row.key in frames and still_valid(row, frames[row.key], hashes[row.key], masks, content=verify)
+    }
+    return [frame for frame in survey.measurable if frame.key not in done]
+
+
+class _Losses:
+    """Stops a run in which too many images cannot be used, before a day has gone into the wrong folder."""
+
+    def __init__(self, survey: Survey, options: RunOptions) -> None:
+        self._options = options
+        self._found = len(survey.measurable) + len(survey.skipped)
+        self._lost = len(survey.unreadable)
+        if options.strict and survey.skipped:
+            key, reason = survey.skipped[0]
+            raise InputError(f"{key}: {reason}; --strict stops at the first image that cannot be used")
+        self._check()
+
+    def add(self, row: JournalRow) -> None:
+        """Counts a frame."""
+        if row.status in ("ok", "no_crack"):
+            return
+        if self._options.strict:
+            raise InputError(f"{row.key}: {row.reason}; --strict stops at the first image that cannot be used")
+        self._lost += 1
+        self._check()
+
+    def _check(self) -> None:
+        if self._lost >= LEAST_UNREADABLE and self._lost > self._options.most_unreadable * self._found:
+            raise InputError(
+                f"{self._lost} of {self._found} images cannot be read, more than "
+                f"{self._options.most_unreadable:.0%}: is it the right folder, and is the card in order? "
+                "`crackmap check` names each; --max-unreadable lets more pass"
+            )
 
 
 def rebuild(out: Path, *, section_length_m: float, strips: bool = True) -> SurveyResult:
@@ -157,8 +233,11 @@ def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
         source = journal.fact("source")
         if source is None:
             raise InputError(f"{out}: its run was interrupted before the products; run the same `crackmap run` again")
-        survey = read_survey(Path(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]))
-        if _plain(_survey_identity(survey)) != journal.fact("settings")["survey"]:
+        survey = read_survey(
+            Path(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]),
+            follow_links=source["follow_links"],
+        )  # fmt: skip
+        if survey_identity(survey) != journal.fact("settings")["survey"]:
             raise OutputLockedError(
                 f"{out}: the survey, or a file that survey.toml names, is another now than when it was run; "
                 "run `crackmap run` with --rerun-changed, or restore the files"
@@ -169,7 +248,7 @@ def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
 
 def _refuse_stale(survey: Survey, journal: Journal, out: Path) -> None:
     """Raises OutputLockedError where frames were measured with another plane, place or strip than they have now."""
-    hashes = _frame_hashes(survey, journal)
+    hashes = frame_hashes(survey, journal)
     stale = [row.key for row in journal.rows() if row.key in hashes and hashes[row.key] != row.frame_hash]
     if stale:
         raise OutputLockedError(
@@ -197,26 +276,28 @@ def _publish(
         "merge": asdict(settings.merge),
         "networks": asdict(settings.networks),
         "section_length_m": settings.section_length_m,
-        "seconds": seconds,
     }
     write_section_strips(result, out, wanted=settings.strips)
-    write_products(result, out, run_info=info, pictures=_pictures(result, rows))
+    write_products(result, out, run_info=info, pictures=_pictures(result, rows), seconds=seconds)
     return result, seconds
 
 
 def _valid_rows(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
-    hashes = _frame_hashes(survey, journal)
+    hashes = frame_hashes(survey, journal)
     return {row.key: row for row in journal.rows() if hashes.get(row.key) == row.frame_hash}
 
 
 def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettings) -> SurveyResult:
     """The result of a survey as a function of its journal rows alone."""
-    outcomes = [_outcome(frame, rows.get(frame.key)) for frame in survey.frames]
+    copies = _copies(survey, rows)
+    outcomes = [_outcome(frame, rows.get(frame.key), copies.get(frame.key)) for frame in survey.frames]
     cracks = merge_cracks(
-        [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows], settings=settings.merge
+        [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows and frame.key not in copies],
+        settings=settings.merge,
     )
     outcomes, cracks = along_route(outcomes, cracks, survey.routing)
-    outcomes += [_without_position(frame, rows.get(frame.key), reason) for frame, reason in survey.unplaced]
+    for frame, reason in survey.unplaced:
+        outcomes.append(_without_position(frame, rows.get(frame.key), reason, copies.get(frame.key)))
     outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
     cracks, networks = find_patterns(cracks, settings=settings.networks)
     sections = make_sections(outcomes, cracks, length_m=settings.section_length_m, output=survey.output)
@@ -224,153 +305,36 @@ def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettin
     return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, networks)
 
 
-def _identity(survey: Survey, stages: Stages, settings: RunSettings) -> dict[str, Any]:
-    """What must be equal for two runs to give the same numbers, as plain JSON values."""
-    return {
-        "crackmap": version("crackmap"),
-        "survey": _plain(_survey_identity(survey)),
-        "settings": _plain(asdict(settings.stages)),
-        "weights": dict(stages.weights),
-    }
+def _copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:
+    """Key of a frame whose file is the same as that of an earlier one -> key of that one.
 
-
-def _survey_identity(survey: Survey) -> dict[str, Any]:
-    return {
-        "path": survey.source["path"],
-        "gsd_mm": survey.source["gsd_mm"],
-        # The route only enters when results are put together; where it places frames, their hash tells.
-        "description": survey.config.model_dump(mode="json", exclude={"route"}),
-        "files": {name: _sha256(survey.root / name) for name in named_files(survey.config)},
-    }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON: tuples as lists."""
-    return json.loads(json.dumps(value))
-
-
-def _check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, rerun_changed: bool) -> None:
-    before = journal.fact("settings")
-    if before == identity:
-        return
-    if before is not None and not rerun_changed:
-        changed = ", ".join(_changes(before, identity))
-        raise OutputLockedError(
-            f"{out}: holds a run with another configuration ({changed} differ); "
-            "choose another -o, or give --rerun-changed to replace it"
-        )
-    # Until the new run has finished there is nothing that `rebuild` could publish.
-    journal.set_fact("source", None)
-    journal.set_fact("settings", identity)
-
-
-def _changes(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
-    """What differs: the parts of an identity, and the files that survey.toml names."""
-    parts = sorted(name for name in identity if before.get(name) != identity[name])
-    old, new = (part.get("survey", {}).get("files", {}) for part in (before, identity))
-    return [*parts, *sorted(name for name in {*old, *new} if old.get(name) != new.get(name))]
-
-
-def _frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:
-    """Key -> hash of all that decides a frame's numbers and the place of its mask: run, ground plane, strip, place.
-
-    A ground plane fitted to all frames of a recording changes when frames are added: then its frames are done again.
+    A camera that hangs, or a folder copied twice: the road of the later ones was not seen.
     """
-    run = json.dumps(journal.fact("settings"), sort_keys=True) + survey.output.crs_wkt
-
-    def of(frame: Frame) -> str:
-        plane = frame.ground
-        ground = plane and (
-            plane.ground_from_pixel.tolist(), asdict(plane.limits), plane.u_scale, plane.lens and asdict(plane.lens)
-        )  # fmt: skip
-        facts = json.dumps([ground, frame.owns_y_m, asdict(frame.placement), frame.chainage_m, frame.size_wh_px])
-        return hashlib.sha256((run + facts).encode()).hexdigest()
-
-    return {frame.key: of(frame) for frame in survey.measurable}
+    first: dict[str, str] = {}
+    copies = {}
+    for frame in survey.measurable:
+        row = rows.get(frame.key)
+        if row is not None and row.input_sha256:
+            original = first.setdefault(row.input_sha256, frame.key)
+            if original != frame.key:
+                copies[frame.key] = original
+    return copies
 
 
-def _file_identity(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _still_valid(row: JournalRow, hashes: Mapping[str, str], survey: Survey, out: Path) -> bool:
-    """Whether a finished frame needs not be done again: same image file, same decisions, mask in place."""
-    return (
-        row.status != "skipped"
-        and hashes.get(row.key) == row.frame_hash
-        and (row.input_bytes, row.input_mtime_ns) == _file_identity(survey.root / row.key)
-        and (out / "masks" / row.mask_name).is_file()
-    )
-
-
-def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[Frame, ImageSource | PixelSource | UnreadableImageError]]:
-    """Frames in order with their pixels; the next image is decoded while the nets work on this one."""
-    with ThreadPoolExecutor(1) as decoder:
-        ahead: Future[ImageSource | PixelSource | UnreadableImageError] | None = None
-        for index, frame in enumerate(frames):
-            current = ahead or decoder.submit(_decode, frame)
-            ahead = decoder.submit(_decode, frames[index + 1]) if index + 1 < len(frames) else None
-            yield frame, current.result()
-
-
-def _decode(frame: Frame) -> ImageSource | PixelSource | UnreadableImageError:
-    try:
-        source = open_image(frame.path)
-        width, height = source.size_wh_px
-        return source if width * height > LARGE_IMAGE_PX else ArraySource(source.read_all())
-    except UnreadableImageError as error:
-        return error
-
-
-def _process(
-    frame: Frame,
-    source: ImageSource | PixelSource | UnreadableImageError,
-    survey: Survey,
-    stages: Stages,
-    out: Path,
-    frame_hash: str,
-) -> JournalRow:
-    size, mtime = _file_identity(frame.path)
-
-    def row(status: str, *, reason: str = "", name: str = "", result: FrameResult | None = None) -> JournalRow:
-        share, seconds, cracks = (result.mask.segmented_share, result.seconds, result.cracks) if result else (0, {}, ())
-        return JournalRow(frame.key, size, mtime, frame_hash, status, reason, share, name, seconds, cracks)
-
-    if isinstance(source, UnreadableImageError):
-        return row("skipped", reason=str(source))
-    try:
-        result = process_image(source, stages, ground=frame.ground)
-    except UnreadableImageError as error:
-        return row("skipped", reason=str(error))
-    start = time.perf_counter()
-    name = mask_name(frame.key)
-    located = frame.key not in survey.unplaced_keys
-    write_mask_cog(
-        out / "masks" / name, result.mask,
-        frame=frame if located else replace(frame, ground=None), output=survey.output if located else PIXELS,
-    )  # fmt: skip
-    result.seconds["write"] = time.perf_counter() - start
-    return row("ok" if result.cracks else "no_crack", name=name, result=result)
-
-
-def _outcome(frame: Frame, row: JournalRow | None) -> FrameOutcome:
+def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> FrameOutcome:
     if row is None:
         return FrameOutcome(frame, "skipped", "not processed yet: run the same `crackmap run` again")
+    if original is not None:
+        return FrameOutcome(frame, "duplicate", f"the same file as {original}: this stretch of road was not seen")
     return FrameOutcome(
         frame, row.status, row.reason, footprint(frame), row.segmented_share, len(row.cracks), row.mask_name
     )
 
 
-def _without_position(frame: Frame, row: JournalRow | None, reason: str) -> FrameOutcome:
+def _without_position(frame: Frame, row: JournalRow | None, reason: str, original: str | None) -> FrameOutcome:
     """The outcome of a frame that was measured and lies nobody knows where."""
-    if row is None or row.status == "skipped":
-        return _outcome(frame, row)
+    if row is None or original is not None or row.status not in ("ok", "no_crack"):
+        return _outcome(frame, row, original)
     return FrameOutcome(
         frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, len(row.cracks), row.mask_name
     )  # fmt: skip
@@ -397,4 +361,8 @@ def _pictures(result: SurveyResult, rows: Mapping[str, JournalRow]) -> dict[str,
 
     cracked = [outcome for outcome in result.outcomes if outcome.status == "ok"]
     worst = sorted(cracked, key=lambda outcome: (-crack_length_px(outcome), outcome.frame.key))[:PICTURES]
-    return {item.frame.key: overlay_jpeg(open_image(item.frame.path), rows[item.frame.key].cracks) for item in worst}
+    drawn = {}
+    for item in worst:
+        with open_image(item.frame.path) as source:
+            drawn[item.frame.key] = overlay_jpeg(source, rows[item.frame.key].cracks)
+    return drawn

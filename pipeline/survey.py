@@ -37,10 +37,11 @@ class Survey:
         output: the coordinate system of all products.
         notes: what was found, assumed or done without, in sentences a user reads.
         config: the description it was read by.
-        source: the arguments of `read_survey` that read it again, as plain values: path, survey, gsd_mm.
+        source: the arguments of `read_survey` that read it again, as plain values: path, survey, gsd_mm, follow_links.
         named: key -> what the name says, of every image whose name can be read.
         unplaced: frames whose position is not known, and why; they are measured, and lie on no map.
         routing: how the drives lie on the route, None where distance along the drive is all there is.
+        unreadable: keys of skipped images whose header cannot be read.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class Survey:
     named: Mapping[str, Entry]
     unplaced: tuple[tuple[Frame, str], ...] = ()
     routing: Routing | None = None
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def measurable(self) -> tuple[Frame, ...]:
@@ -82,7 +84,11 @@ class Survey:
 
 
 def read_survey(
-    source: Path, *, survey: str | None = None, gsd_mm: float | tuple[float, float] | None = None
+    source: Path,
+    *,
+    survey: str | None = None,
+    gsd_mm: float | tuple[float, float] | None = None,
+    follow_links: bool = False,
 ) -> Survey:
     """Reads a survey folder, or one image as a survey of its own.
 
@@ -94,6 +100,7 @@ def read_survey(
         survey: file or preset that describes it; by default survey.toml in the folder, or nothing.
         gsd_mm: ground length of a pixel, or of a step along a row and along a column, for cameras that look straight
             down; goes before what the description says. Georeferenced rasters keep their own.
+        follow_links: take links in the folder for what they lead to.
 
     Raises:
         InputError: no image is found or can be placed, a sub-folder cannot be read, or the description is wrong.
@@ -109,13 +116,15 @@ def read_survey(
             "--gsd: the survey has several cameras, which would all lie on the same road; give each its own in "
             '[cameras.NAME.ground], method = "gsd" or, with its place on the vehicle, "mount"'
         )
-    listing = list_entries(source, config.frames, config.position, config.cameras)
+    listing = list_entries(source, config.frames, config.position, config.cameras, follow_links=follow_links)
     entries, skipped = listing.entries, listing.skipped
     if config.position.source not in BY_CHAINAGE:
         # The chainage in the names has put them in order; it is not where they lie.
         entries = [replace(entry, chainage_m=None) for entry in entries]
     notes = [_preset_hint(entries)] if config == SurveyConfig() and not single else []
     notes += idle_keys(config)
+    if listing.links:
+        notes.append(f"{listing.links} links are not followed; --follow-links takes them for what they lead to")
     if config.position.source == "none" and any(entry.header.georeference for entry in entries):
         layout = place_rasters(entries, config.limits)
         if gsd_mm is not None:
@@ -142,10 +151,12 @@ def read_survey(
             "path": str(source.resolve()),
             "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
             "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
+            "follow_links": follow_links,
         },
         named=listing.named,
         unplaced=layout.unplaced,
         routing=layout.routing,
+        unreadable=listing.unreadable,
     )
 
 

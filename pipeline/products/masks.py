@@ -22,6 +22,9 @@ from crackmap.pipeline.products.rectified import placed, resampled
 from crackmap.pipeline.records import Frame, OutputFrame
 from crackmap.stages.records import BLOCK_PX, CrackMask, FloatArray
 
+MASKS_FOLDER = "masks"
+"""Of the output folder."""
+
 MAX_SIDE_PX = 4096
 """Greatest side of a rectified mask."""
 

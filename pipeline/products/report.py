@@ -28,9 +28,6 @@ MOST_SECTIONS = 1000
 MOST_SKIPPED = 200
 """Rows of the table of skipped frames; skipped.csv has them all."""
 
-NOT_REPEATABLE = ("seconds", "timings")
-"""Parts of the run information that differ between equal runs: only in run.json."""
-
 THIN_SPACE = "\u202f"
 
 
@@ -134,7 +131,7 @@ def summarise(result: SurveyResult) -> Summary:
     return Summary(
         ok=status["ok"],
         no_crack=status["no_crack"],
-        skipped=status["skipped"] + status["no_position"],
+        skipped=sum(outcome.lost for outcome in result.outcomes),
         recordings=tuple(sorted({outcome.frame.recording for outcome in result.outcomes})),
         cracks=len(cracks),
         length_m=sum(lengths_m) if result.output.unit == "m" else None,
@@ -184,7 +181,7 @@ def _data_uri(content: bytes) -> str:
 def _provenance(run_info: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """(name, text, whether it is long) of every part of the run information that equal runs share."""
     parts = []
-    for name in sorted(set(run_info) - set(NOT_REPEATABLE)):
+    for name in sorted(run_info):
         value = run_info[name]
         text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, default=str)
         parts.append((name, printable(text), "\n" in text))

@@ -34,7 +34,8 @@ PX_BOUNDS = (0.0, 2.0, 4.0, 8.0, 16.0)
 
 PATTERN_COLOURS = {"alligator": "#8f2d8c", "block": "#2f5d8a"}
 
-STATUS_COLOURS = {"ok": "#d1345b", "no_crack": "#5f9e6e", "no_position": "#c98a2b", "skipped": "#8a8f98"}
+STATUS_COLOURS = {"ok": "#d1345b", "no_crack": "#5f9e6e", "no_position": "#c98a2b",
+                  "duplicate": "#7a6ba8", "skipped": "#8a8f98", "failed": "#3c3f45"}  # fmt: skip
 
 
 def width_classes(*, metric: bool) -> tuple[WidthClass, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.pipeline.products.geojson import write_geojson
+from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays
 from crackmap.pipeline.products.report import write_report
@@ -22,16 +23,26 @@ from crackmap.pipeline.products.tables import (
     write_skipped_csv,
 )
 from crackmap.pipeline.products.vectors import meaning, write_geopackage, write_geoparquet
-from crackmap.pipeline.records import CoordinateKind, SurveyResult
+from crackmap.pipeline.records import STATUSES, CoordinateKind, SurveyResult
 
 FORMAT = 1
 """Version of run.json."""
 
+TIMINGS_NAME = "timings.json"
+
+SUCCESS_NAME = "_SUCCESS.json"
+"""Written last: all products are in place and belong together. Gone while they are being written."""
+
 
 def write_products(
-    result: SurveyResult, out: Path, *, run_info: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None
+    result: SurveyResult,
+    out: Path,
+    *,
+    run_info: Mapping[str, Any],
+    pictures: Mapping[str, bytes] | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes every product of `result` to `out`; run.json, which lists the others, comes last.
+    """Writes every product of `result` to `out`; run.json, which lists the others, and _SUCCESS.json come last.
 
     Masks are written frame by frame during the run (`masks.write_mask_cog`), strips before (`strip_images`): both are
     only listed here.
@@ -39,16 +50,18 @@ def write_products(
     Args:
         result: cracks, sections and outcomes in their final order.
         out: the output folder; made if absent. The caller holds its lock.
-        run_info: what is needed to repeat the run (versions, weights, command, settings) and its timings.
+        run_info: what is needed to repeat the run (versions, weights, command, settings).
         pictures: PNG or JPEG of frames for the report, by frame key.
+        seconds: that each stage took: the only product that differs between equal runs.
 
     Raises:
         StorageError: a product could not be written; those before it are complete.
     """
     _check_counts(result)
     remove_strays(out)
-    remove_strays(out / "masks")
-    # A run.json that stands for older products must not outlive them.
+    remove_strays(out / MASKS_FOLDER)
+    # What stands for older products must not outlive them.
+    _remove(out / SUCCESS_NAME)
     _remove(out / "run.json")
     write_geopackage(out / "crackmap.gpkg", result)
     write_cracks_csv(out / "cracks.csv", result.cracks)
@@ -64,17 +77,19 @@ def write_products(
     else:
         _remove(out / "skipped.csv")
     write_report(out / "report.html", result, run_info=run_info, pictures=pictures)
+    _publish_json(out / TIMINGS_NAME, {"seconds": dict(seconds or {})})
     _write_run_json(out, result, run_info)
+    _publish_json(out / SUCCESS_NAME, {"format": FORMAT, "run.json": {"sha256": _sha256(out / "run.json")}})
 
 
 def _check_counts(result: SurveyResult) -> None:
-    """Every frame found must have become one of three things, and only one."""
+    """Every frame found must have become one thing, and only one."""
     keys = Counter(outcome.frame.key for outcome in result.outcomes)
     twice = sorted(key for key, count in keys.items() if count > 1)
-    unknown = sorted({outcome.status for outcome in result.outcomes} - {"ok", "no_crack", "no_position", "skipped"})
+    unknown = sorted({outcome.status for outcome in result.outcomes} - set(STATUSES))
     if twice or unknown:
         raise CrackmapError(
-            f"outcomes: expected each frame once, as ok, no_crack, no_position or skipped, got {twice[:3] or unknown}; "
+            f"outcomes: expected each frame once, as {', '.join(STATUSES)}, got {twice[:3] or unknown}; "
             "this is a fault of crackmap: please report it with run.json"
         )
 
@@ -92,10 +107,7 @@ def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]
         },
         "counts": {
             "found": len(result.outcomes),
-            "ok": status["ok"],
-            "no_crack": status["no_crack"],
-            "no_position": status["no_position"],
-            "skipped": status["skipped"],
+            **{name: status[name] for name in STATUSES},
             "cracks": len(result.cracks),
             "patterns": len(result.networks),
             "sections": len(result.sections),
@@ -103,15 +115,18 @@ def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]
         "notes": list(all_notes(result)),
         "products": _inventory(out, result),
     }
-    text = json.dumps(content, indent=2, sort_keys=True, default=str) + "\n"
-    publish_bytes(out / "run.json", text.encode("utf-8"))
+    _publish_json(out / "run.json", content)
+
+
+def _publish_json(path: Path, content: Mapping[str, Any]) -> None:
+    publish_bytes(path, (json.dumps(content, indent=2, sort_keys=True, default=str) + "\n").encode("utf-8"))
 
 
 def _inventory(out: Path, result: SurveyResult) -> list[dict[str, str | int]]:
     """Path, size and sha256 of every product but run.json, in order of path."""
     names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
              "skipped.csv", "report.html"]  # fmt: skip
-    names += [f"masks/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
+    names += [f"{MASKS_FOLDER}/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
     names += [f"{STRIPS_FOLDER}/{strip_name(section)}" for section in result.sections]
     try:
         return [

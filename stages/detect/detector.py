@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from torchvision.ops import nms
 from crackmap.calibration.errors import WeightsError, require
 from crackmap.stages.detect.retinanet import NET, RetinaNetConfig, as_input, build_retinanet
 from crackmap.stages.records import Region
-from crackmap.stages.runtime import choose_device, inference
+from crackmap.stages.runtime import choose_device, in_batches, inference
 from crackmap.stages.tiling import PixelSource, Window, even_tiles
 from crackmap.stages.weights import Weights, net_from
 
@@ -66,6 +68,13 @@ class Detector:
         chosen = choose_device(device)
         return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), config, chosen)
 
+    def on_cpu(self) -> Detector:
+        """The same on the CPU; this one stays where it is."""
+        if self.device.type == "cpu":
+            return self
+        cpu = torch.device("cpu")
+        return replace(self, net=copy.deepcopy(self.net).to(cpu), device=cpu)
+
     def tiles(self, size_wh_px: tuple[int, int], settings: DetectSettings) -> list[Window]:
         """The tiles of an image of this size."""
         return even_tiles(size_wh_px, tile_px=settings.tile_px, overlap_px=settings.overlap_px)
@@ -76,14 +85,18 @@ class Detector:
         """The regions of one image, best first; looks at the windows `within` instead of all tiles, if given."""
         windows = self.tiles(source.size_wh_px, settings) if within is None else within
         boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
-        for tile in windows:
-            tile_boxes, tile_scores = self._detect_tile(source.read(tile.x0, tile.y0, tile.width, tile.height))
-            tile_boxes += (tile.x0, tile.y0, tile.x0, tile.y0)
+        for tile, (in_tile, tile_scores) in in_batches(windows, partial(self._detect_tiles, source), batch=1):
+            tile_boxes = in_tile + (tile.x0, tile.y0, tile.x0, tile.y0)
             keep = (tile_scores >= settings.score) & _away_from_seams(tile_boxes, tile, source.size_wh_px)
             boxes.append(tile_boxes[keep])
             scores.append(tile_scores[keep])
         grown = settings.grow_px, source.size_wh_px
         return _regions(np.vstack(boxes), np.concatenate(scores), settings.nms_iou, *grown)
+
+    def _detect_tiles(
+        self, source: PixelSource, tiles: Sequence[Window]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        return [self._detect_tile(source.read(tile.x0, tile.y0, tile.width, tile.height)) for tile in tiles]
 
     def _detect_tile(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(N, 4) boxes in pixels of the tile and (N,) scores."""

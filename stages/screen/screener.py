@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from crackmap.calibration.errors import WeightsError, require
-from crackmap.stages.runtime import choose_device, inference
+from crackmap.stages.runtime import choose_device, in_batches, inference
 from crackmap.stages.screen.classifier import ScreenConfig, ScreenNet
 from crackmap.stages.tiling import PixelSource, Window
 from crackmap.stages.weights import Weights, net_from
@@ -63,17 +64,25 @@ class Screener:
         chosen = choose_device(device)
         return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), chosen)
 
+    def on_cpu(self) -> Screener:
+        """The same on the CPU; this one stays where it is."""
+        if self.device.type == "cpu":
+            return self
+        cpu = torch.device("cpu")
+        return replace(self, net=copy.deepcopy(self.net).to(cpu), device=cpu)
+
     def patches(self, size_wh_px: tuple[int, int]) -> list[Window]:
         """The patches of an image, rows first."""
         return even_patches(size_wh_px, patch_px=self.net.config.patch_px)
 
     def scores(self, source: PixelSource, tiles: Sequence[Window], *, batch: int = 16) -> NDArray[np.float64]:
         """(N,) probability that each tile holds a crack; tiles are resized to what the net sees."""
-        found = [np.zeros(0)]
-        for first in range(0, len(tiles), batch):
-            images = [self.seen(source.read(t.x0, t.y0, t.width, t.height)) for t in tiles[first : first + batch]]
-            found.append(self.probabilities(np.stack(images)))
-        return np.concatenate(found)
+
+        def scored(few: Sequence[Window]) -> list[float]:
+            images = [self.seen(source.read(t.x0, t.y0, t.width, t.height)) for t in few]
+            return list(self.probabilities(np.stack(images)).tolist())
+
+        return np.array([score for _, score in in_batches(tiles, scored, batch=batch)], np.float64)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(B,) probability that each (side, side, 3) RGB image of the batch holds a crack."""

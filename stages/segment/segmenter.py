@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from crackmap.calibration.errors import WeightsError, require
 from crackmap.stages.records import BLOCK_PX, CrackMask, Region
 from crackmap.stages.regions import CELL_PX, area_share, cell_grid_shape, cells_of_regions
-from crackmap.stages.runtime import choose_device, inference
+from crackmap.stages.runtime import choose_device, in_batches, inference
 from crackmap.stages.segment.nets import CONFIGS, SegmentNet, build_segment_net, segment_config
 from crackmap.stages.tiling import PackedWindow, PixelSource, pack_windows
 from crackmap.stages.weights import Weights, net_from
@@ -77,6 +78,13 @@ class Segmenter:
         net = net.eval().to(chosen).to(memory_format=torch.channels_last)
         return cls(net, chosen, config.classes, weights.calibration)
 
+    def on_cpu(self) -> Segmenter:
+        """The same on the CPU; this one stays where it is."""
+        if self.device.type == "cpu":
+            return self
+        cpu = torch.device("cpu")
+        return replace(self, net=copy.deepcopy(self.net).to(cpu), device=cpu)
+
     def segment(self, source: PixelSource, regions: Iterable[Region] | None, settings: SegmentSettings) -> CrackMask:
         """Crack probabilities inside `regions`, or of the whole image if that is None."""
         return self._masks(source, regions, settings, (CRACK,))[CRACK]
@@ -104,11 +112,10 @@ class Segmenter:
         )
         canvases = {name: _SparseCanvas(size) for name in classes}
         wanted = [self.classes.index(name) for name in classes]
-        for first in range(0, len(windows), settings.batch):
-            batch = windows[first : first + settings.batch]
-            for packed, probability in zip(batch, self._probabilities(source, batch, wanted), strict=True):
-                for canvas, of_class in zip(canvases.values(), probability, strict=True):
-                    canvas.take(packed, of_class)
+        computed = in_batches(windows, lambda few: list(self._probabilities(source, few, wanted)), batch=settings.batch)
+        for packed, probability in computed:
+            for canvas, of_class in zip(canvases.values(), probability, strict=True):
+                canvas.take(packed, of_class)
         seen_px = round(area_share(cells, size) * size[0] * size[1])
         return {name: CrackMask(size, canvas.blocks, seen_px) for name, canvas in canvases.items()}
 

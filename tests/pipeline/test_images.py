@@ -10,7 +10,7 @@ from PIL import Image
 from rasterio.transform import Affine, from_origin
 
 from crackmap.calibration.errors import UnreadableImageError
-from crackmap.pipeline import images
+from crackmap.pipeline.decoding import decode
 from crackmap.pipeline.images import open_image, read_header, read_size_wh
 
 
@@ -113,10 +113,9 @@ def test_other_files_are_refused_by_name_and_reason(tmp_path, content, reason):
 
 def test_too_large_pictures_are_refused_from_the_header(tmp_path, monkeypatch):
     path = save(tmp_path / "large.png", picture(100, 100))
-    monkeypatch.setattr(images, "LIMIT_PX", 9_999)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(UnreadableImageError, match="100 x 100 pixels"):
-        open_image(path)
+        decode(path, limit_px=9_999)
 
 
 def test_file_names_of_any_script_are_read(tmp_path):

@@ -19,7 +19,9 @@ PLAIN = Crack(LINE, np.array([1.0, 2.0, 1.5]), 19.5, 12.5, 0.75, False)
 
 
 def row(*cracks: Crack) -> JournalRow:
-    return JournalRow("a.jpg", 10, 20, "hash", "ok", "", 0.5, "a.tif", {"measure": 0.25}, cracks)
+    return JournalRow(
+        "a.jpg", 10, 20, "input", "hash", "ok", "", 0.5, "a.tif", 30, "mask", {"measure": 0.25}, cracks, ("cpu",)
+    )
 
 
 def same(one: Crack, other: Crack) -> bool:

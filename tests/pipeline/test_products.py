@@ -46,7 +46,7 @@ HOSTILE = [
     "@x\t.jpg",
     "nüß\udcff.jpg",
 ]
-INFO = {"command": "crackmap run x", "crackmap": "0.1.0", "seconds": {"detect": 1.0}, "settings": {"b": 1, "a": 2}}
+INFO = {"command": "crackmap run x", "crackmap": "0.1.0", "settings": {"b": 1, "a": 2}}
 
 
 def survey(output: OutputFrame, *, names=(), frames=30, origin=(0.0, 0.0), azimuth=0.0) -> SurveyResult:
@@ -165,9 +165,9 @@ def test_equal_results_are_equal_bytes(road, tmp_path):
     assert names == sorted(path.name for path in tmp_path.iterdir())
     for name in names:
         assert (out / name).read_bytes() == (tmp_path / name).read_bytes(), name
-    write_products(survey(ROAD), tmp_path, run_info={**INFO, "seconds": {"detect": 9.0}})
+    write_products(survey(ROAD), tmp_path, run_info=INFO, seconds={"detect": 9.0})
     differing = [name for name in names if (out / name).read_bytes() != (tmp_path / name).read_bytes()]
-    assert differing == ["run.json"]
+    assert differing == ["timings.json"]
 
 
 def test_parquet_keeps_the_engineering_crs(road):
@@ -348,10 +348,11 @@ def test_run_json_counts_every_frame_and_hashes_every_product(road):
     counts = content["counts"]
     assert counts["found"] == counts["ok"] + counts["no_crack"] + counts["skipped"] == len(result.outcomes)
     listed = {item["path"]: item for item in content["products"]}
-    assert set(listed) == {path.name for path in out.iterdir()} - {"run.json"}
+    assert set(listed) == {path.name for path in out.iterdir()} - {"run.json", "timings.json", "_SUCCESS.json"}
     for name, item in listed.items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == item["sha256"]
-    assert content["run"]["seconds"] == {"detect": 1.0}
+    success = json.loads((out / "_SUCCESS.json").read_text("utf-8"))
+    assert success["run.json"]["sha256"] == hashlib.sha256((out / "run.json").read_bytes()).hexdigest()
 
 
 def test_a_frame_counted_twice_is_refused(tmp_path):

@@ -1,0 +1,38 @@
+"""crackmap status: how far a run is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from crackmap.cli.options import existing_path
+
+
+@click.command()
+@click.argument("out", metavar="OUT", type=existing_path(file=False))
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON on standard output.")
+def command(out: Path, as_json: bool) -> None:
+    """Say how far the run in OUT is, also while it runs.
+
+    \b
+    crackmap status out
+    """
+    from crackmap.pipeline.status import run_status
+
+    status = run_status(out)
+    if as_json:
+        click.echo(json.dumps(asdict(status), indent=2))
+        return
+    state = "running" if status.running else "finished" if status.finished else "interrupted"
+    done = sum(status.statuses.values())
+    parts = ", ".join(f"{count} {name}" for name, count in status.statuses.items())
+    click.echo(
+        f"{state}: {done} of {status.frames if status.frames is not None else '?'} frames{parts and f' ({parts})'}"
+    )
+    for key, reason in status.lost:
+        click.echo(f"lost  {key}: {reason}")
+    if state == "interrupted":
+        click.echo(f"The same command goes on: {status.command or 'crackmap run SURVEY -o ' + str(out)}")

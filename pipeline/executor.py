@@ -1,0 +1,200 @@
+"""Frames through the stages on one machine.
+
+    decoders (processes) -> nets (this thread) -> measuring and mask files (threads) -> journal (this thread)
+
+Between them at most as many frames wait as there are workers, so memory does not grow with the survey. Rows come out in
+the order of the frames, whatever was finished first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from crackmap.calibration.errors import CrackmapError, DeviceMemoryError, UnreadableImageError
+from crackmap.pipeline.frame import FoundMask, Stages, find_mask, measure_mask
+from crackmap.pipeline.identity import file_identity, sha256_of
+from crackmap.pipeline.journal import JournalRow
+from crackmap.pipeline.loading import ImageSource, Loader
+from crackmap.pipeline.placing import PIXELS
+from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name, write_mask_cog
+from crackmap.pipeline.records import Frame
+from crackmap.pipeline.survey import Survey
+
+CHANGED = "changed_during_run"
+"""Begins the reason of a frame whose file was written to while it was worked on."""
+
+STUCK_S = 600.0
+"""After so long without progress the frame at hand is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the executor works on.
+
+    Attributes:
+        survey: where the frames are from.
+        out: the output folder; the caller holds its lock.
+        stages: loaded nets.
+        hashes: of all that decides a frame's numbers, by key.
+    """
+
+    survey: Survey
+    out: Path
+    stages: Stages
+    hashes: Mapping[str, str]
+
+
+def finished_rows(
+    job: Job, frames: Sequence[Frame], loader: Loader, *, workers: int, warn: Callable[[str], None] = lambda text: None
+) -> Generator[JournalRow]:
+    """The journal row of each frame, in order, its mask file in place.
+
+    A frame that cannot be used becomes a row that says why. If the caller stops, what was begun is given up.
+
+    Args:
+        job: what the frames belong to.
+        frames: what to do.
+        loader: decodes; its number of workers says how far ahead.
+        workers: frames that are measured at a time.
+        warn: told which frame is stuck.
+
+    Raises:
+        StorageError: a mask file cannot be written.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="measure")
+    waiting: deque[Future[JournalRow]] = deque()
+    sources = loader.ahead([frame.path for frame in frames])
+    try:
+        with _Watchdog(warn) as watchdog:
+            for frame, source in zip(frames, sources, strict=True):
+                watchdog.begin(frame.key)
+                waiting.append(_begun(job, frame, source, pool))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+                watchdog.begin("the last frames")
+    finally:
+        # Where the caller stopped, nothing that is still under way is waited for longer than it must.
+        pool.shutdown(wait=False, cancel_futures=True)
+        if waiting:
+            loader.close()
+        sources.close()
+        pool.shutdown(wait=True)
+
+
+def _begun(
+    job: Job, frame: Frame, source: ImageSource | UnreadableImageError, pool: ThreadPoolExecutor
+) -> Future[JournalRow]:
+    """Lets the nets look at a frame, and hands what they found to the measuring threads."""
+    if isinstance(source, UnreadableImageError):
+        return _at_once(_skipped(job, frame, str(source)))
+    try:
+        found = _found(job.stages, source)
+    except (UnreadableImageError, DeviceMemoryError) as error:
+        source.close()
+        return _at_once(_skipped(job, frame, str(error), source))
+    except CrackmapError:
+        source.close()
+        raise
+    except Exception as error:
+        source.close()
+        return _at_once(_failed(job, frame, error, source))
+    return pool.submit(_measured, job, frame, source, found)
+
+
+def _found(stages: Stages, source: ImageSource) -> FoundMask:
+    """What the nets find; on the CPU where the device has no room for a single window."""
+    try:
+        return find_mask(source, stages)
+    except DeviceMemoryError:
+        return replace(find_mask(source, stages.on_cpu()), flags=("cpu",))
+
+
+def _measured(job: Job, frame: Frame, source: ImageSource, found: FoundMask) -> JournalRow:
+    with source:
+        try:
+            cracks = measure_mask(source, found, job.stages, ground=frame.ground)
+        except UnreadableImageError as error:
+            return _skipped(job, frame, str(error), source)
+        except CrackmapError:
+            raise
+        except Exception as error:
+            return _failed(job, frame, error, source)
+    if file_identity(frame.path) != (source.identity.size_bytes, source.identity.mtime_ns):
+        return _skipped(job, frame, f"{CHANGED}: its file was written to; run the same command again", source)
+    start = time.perf_counter()
+    name = mask_name(frame.key)
+    path = job.out / MASKS_FOLDER / name
+    located = frame.key not in job.survey.unplaced_keys
+    write_mask_cog(
+        path, found.mask, frame=frame if located else replace(frame, ground=None),
+        output=job.survey.output if located else PIXELS,
+    )  # fmt: skip
+    size, digest = path.stat().st_size, sha256_of(path)
+    return JournalRow(
+        frame.key, source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256,
+        job.hashes[frame.key], "ok" if cracks else "no_crack", "", found.mask.segmented_share, name, size, digest,
+        {**found.seconds, "write": time.perf_counter() - start}, cracks, found.flags,
+    )  # fmt: skip
+
+
+def _skipped(job: Job, frame: Frame, reason: str, source: ImageSource | None = None) -> JournalRow:
+    reason = reason.removeprefix(f"{frame.path.name}: ")
+    if source is not None:
+        size, mtime, digest = source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256
+    else:
+        (size, mtime), digest = file_identity(frame.path), ""
+    return JournalRow(frame.key, size, mtime, digest, job.hashes[frame.key], "skipped", reason)
+
+
+def _failed(job: Job, frame: Frame, error: Exception, source: ImageSource) -> JournalRow:
+    """The row of a frame at which crackmap itself failed: one frame must not cost the survey, nor be passed over."""
+    reason = f"internal error: {type(error).__name__}: {error}; please report it with the image"
+    return replace(_skipped(job, frame, reason, source), status="failed")
+
+
+def _at_once(row: JournalRow) -> Future[JournalRow]:
+    done: Future[JournalRow] = Future()
+    done.set_result(row)
+    return done
+
+
+class _Watchdog:
+    """Names the frame at hand every time that STUCK_S have passed since it was begun."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn, self._key, self._since = warn, "", time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def begin(self, key: str) -> None:
+        """Says what is worked on now."""
+        self._key, self._since = key, time.monotonic()
+
+    def _watch(self) -> None:
+        said = 0
+        while not self._ended.wait(min(STUCK_S / 10, 5.0)):
+            passed = int((time.monotonic() - self._since) / STUCK_S)
+            if passed > said:
+                self._warn(f"{self._key}: no progress for {passed * STUCK_S / 60:.0f} min; Ctrl-C stops the run, and "
+                           "the same command goes on with it")  # fmt: skip
+            said = passed
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()

@@ -1,0 +1,125 @@
+"""What must be equal for finished frames to be taken over: the settings, and what decides a frame's numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from crackmap.calibration.errors import OutputLockedError
+from crackmap.pipeline.config import named_files
+from crackmap.pipeline.frame import Stages, StageSettings
+from crackmap.pipeline.journal import Journal, JournalRow
+from crackmap.pipeline.records import Frame
+from crackmap.pipeline.survey import Survey
+
+
+def run_identity(survey: Survey, stages: Stages, settings: StageSettings) -> dict[str, Any]:
+    """What must be equal for two runs to give the same numbers, as plain JSON values."""
+    return {
+        "crackmap": version("crackmap"),
+        "survey": survey_identity(survey),
+        "settings": _plain(asdict(settings)),
+        "weights": dict(stages.weights),
+    }
+
+
+def survey_identity(survey: Survey) -> dict[str, Any]:
+    """How a survey is described, and the content of the files that its description names, as plain JSON values."""
+    facts = {
+        "path": survey.source["path"],
+        "gsd_mm": survey.source["gsd_mm"],
+        # The route only enters when results are put together; where it places frames, their hash tells.
+        "description": survey.config.model_dump(mode="json", exclude={"route"}),
+        "files": {name: sha256_of(survey.root / name) for name in named_files(survey.config)},
+    }
+    return dict(_plain(facts))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON: tuples as lists."""
+    return json.loads(json.dumps(value))
+
+
+def check_identity(journal: Journal, identity: Mapping[str, Any], out: Path, *, rerun_changed: bool) -> None:
+    """Sets the identity of a journal's run; refuses another one than it has, unless `rerun_changed`.
+
+    Raises:
+        OutputLockedError: saying what differs.
+    """
+    before = journal.fact("settings")
+    if before == identity:
+        return
+    if before is not None and not rerun_changed:
+        changed = ", ".join(_changes(before, identity))
+        raise OutputLockedError(
+            f"{out}: holds a run with another configuration ({changed} differ); "
+            "choose another -o, or give --rerun-changed to replace it"
+        )
+    # Until the new run has finished there is nothing that `rebuild` could publish.
+    journal.set_fact("source", None)
+    journal.set_fact("settings", identity)
+
+
+def _changes(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    """What differs: the parts of an identity, and the files that survey.toml names."""
+    parts = sorted(name for name in identity if before.get(name) != identity[name])
+    old, new = (part.get("survey", {}).get("files", {}) for part in (before, identity))
+    return [*parts, *sorted(name for name in {*old, *new} if old.get(name) != new.get(name))]
+
+
+def frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:
+    """Key -> hash of all that decides a frame's numbers and the place of its mask: run, ground plane, strip, place.
+
+    A ground plane fitted to all frames of a recording changes when frames are added: then its frames are done again.
+    """
+    run = hashlib.sha256((json.dumps(journal.fact("settings"), sort_keys=True) + survey.output.crs_wkt).encode())
+
+    def of(frame: Frame) -> str:
+        plane = frame.ground
+        ground = plane and (
+            plane.ground_from_pixel.tolist(), asdict(plane.limits), plane.u_scale, plane.lens and asdict(plane.lens)
+        )  # fmt: skip
+        facts = json.dumps([ground, frame.owns_y_m, asdict(frame.placement), frame.chainage_m, frame.size_wh_px])
+        hashed = run.copy()
+        hashed.update(facts.encode())
+        return hashed.hexdigest()
+
+    return {frame.key: of(frame) for frame in survey.measurable}
+
+
+def file_identity(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change, nanoseconds."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def still_valid(row: JournalRow, frame: Frame, frame_hash: str, masks: Path, *, content: bool) -> bool:
+    """Whether a finished frame needs not be done again: same image file, same decisions, mask in place.
+
+    Args:
+        row: of the frame.
+        frame: as it is now.
+        frame_hash: of what decides its numbers now.
+        masks: folder of the mask files.
+        content: compare the content of both files, not only their sizes and the image's time.
+    """
+    mask = masks / row.mask_name
+    if row.status not in ("ok", "no_crack") or row.frame_hash != frame_hash:
+        return False
+    try:
+        if (row.input_bytes, row.input_mtime_ns) != file_identity(frame.path) or mask.stat().st_size != row.mask_bytes:
+            return False
+        return not content or (sha256_of(frame.path), sha256_of(mask)) == (row.input_sha256, row.mask_sha256)
+    except OSError:
+        return False

@@ -1,0 +1,359 @@
+"""Images through supervised child processes: whatever a file does to a decoder, the run goes on.
+
+A child that takes too long is ended, one that dies is replaced, and the image that did it is named. Requests and
+answers are in `decoder_process.py`, the rules of formats in `decoding.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from crackmap.calibration.errors import UnreadableImageError, require
+from crackmap.pipeline.decoding import LIMIT_PX, FileIdentity, Georeference, ImageHeader, RgbArray
+
+CRASHED = "decoder_crashed"
+"""Begins the reason of an image that ended its decoder."""
+
+_ENVIRONMENT = {
+    # No side files, no other drivers: a picture is what is in its file.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_SKIP": "VRT,DERIVED",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+    "GDAL_CACHEMAX": "64",
+    "GDAL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """What a picture may cost.
+
+    Attributes:
+        pixels: of a JPEG or PNG.
+        seconds: for one request; large files get `seconds_per_mb` more for each 10^6 bytes.
+        memory_bytes: address space of a child.
+    """
+
+    pixels: int = LIMIT_PX
+    seconds: float = 30.0
+    seconds_per_mb: float = 0.5
+    memory_bytes: int = 4 << 30
+
+    def __post_init__(self) -> None:
+        require(self.pixels > 0, "pixels", "above 0", self.pixels)
+        require(self.seconds > 0, "seconds", "above 0", self.seconds)
+
+
+class ImageSource:
+    """An image that is open for reading by windows; a context manager. Made by `Loader.open`.
+
+    Attributes:
+        header: size and georeference.
+        identity: of the file it was read from.
+    """
+
+    def __init__(self, header: ImageHeader, identity: FileIdentity) -> None:
+        self.header, self.identity = header, identity
+
+    @property
+    def size_wh_px(self) -> tuple[int, int]:
+        """Width and height after EXIF rotation."""
+        return self.header.size_wh_px
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Of a TIFF in a projected CRS in metres, else None."""
+        return self.header.georeference
+
+    def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
+        """The (height, width, 3) RGB uint8 window whose top-left pixel is (x0, y0); it lies inside the image.
+
+        Raises:
+            UnreadableImageError: the window cannot be decoded.
+        """
+        raise NotImplementedError
+
+    def read_all(self) -> RgbArray:
+        """The whole (height, width, 3) RGB uint8 picture.
+
+        Raises:
+            UnreadableImageError: it cannot be decoded, or has more than LIMIT_PX pixels.
+        """
+        return self.read(0, 0, *self.size_wh_px)
+
+    def close(self) -> None:
+        """Gives back what it holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Whole(ImageSource):
+    """A picture in memory."""
+
+    def __init__(self, header: ImageHeader, identity: FileIdentity, pixels: RgbArray) -> None:
+        super().__init__(header, identity)
+        self._pixels = pixels
+
+    def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
+        return self._pixels[y0 : y0 + height, x0 : x0 + width]
+
+
+class _Unpacked(ImageSource):
+    """A picture in a scratch file that has no name any more: it is gone with the process, however that ends."""
+
+    def __init__(self, header: ImageHeader, identity: FileIdentity, scratch: Path) -> None:
+        super().__init__(header, identity)
+        self._descriptor = os.open(scratch, os.O_RDONLY)
+        scratch.unlink()
+
+    def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
+        result = np.empty((height, width, 3), np.uint8)
+        row_bytes = 3 * self.size_wh_px[0]
+        for row in range(height):
+            start = (y0 + row) * row_bytes + 3 * x0
+            result[row] = np.frombuffer(os.pread(self._descriptor, 3 * width, start), np.uint8).reshape(width, 3)
+        return result
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class _Windows(ImageSource):
+    """A large TIFF that a child holds open."""
+
+    def __init__(self, header: ImageHeader, identity: FileIdentity, name: str, child: _Child, loader: Loader) -> None:
+        super().__init__(header, identity)
+        self._name, self._child, self._loader, self._closed = name, child, loader, False
+
+    def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
+        request = {"do": "read", "window": [x0, y0, width, height]}
+        _, pixels = self._child.ask(request, self._name, self._loader.limits.seconds)
+        if pixels is None:
+            raise UnreadableImageError(f"{self._name}: its decoder gave no pixels back")
+        return pixels.reshape(height, width, 3)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loader.give_back(self._child)
+
+
+class _Child:
+    """One decoder process, started when it is first asked, and again after it has died."""
+
+    def __init__(self, limits: LoadLimits) -> None:
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def ask(self, request: dict[str, Any], name: str, seconds: float) -> tuple[dict[str, Any], RgbArray | None]:
+        """Its answer: facts, and pixels as a flat array where there are any.
+
+        Raises:
+            UnreadableImageError: it says so, takes longer than `seconds`, or dies of it.
+        """
+        try:
+            connection = self._started()
+            connection.send_bytes(json.dumps(request).encode())
+            if not connection.poll(seconds):
+                self.stop()
+                raise UnreadableImageError(f"{name}: {CRASHED}: took longer than {seconds:.0f} s and was stopped")
+            facts = json.loads(connection.recv_bytes())
+            pixels = None
+            if facts["bytes"] is not None:
+                pixels = np.empty(facts["bytes"], np.uint8)
+                connection.recv_bytes_into(pixels.data)
+        except (EOFError, OSError) as error:
+            ended = self._ended()
+            raise UnreadableImageError(f"{name}: {CRASHED}: the process that decoded it {ended}") from error
+        if "unreadable" in facts:
+            raise UnreadableImageError(_named(facts["unreadable"], name))
+        return facts, pixels
+
+    def stop(self) -> None:
+        """Ends it, whatever it does."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._connection = None
+
+    def _started(self) -> Connection:
+        if self._connection is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                arguments = [str(theirs.fileno()), str(self._limits.memory_bytes)]
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "crackmap.pipeline.decoder_process", *arguments],
+                    pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL, env={**os.environ, **_ENVIRONMENT},
+                )  # fmt: skip
+            self._connection = Connection(ours.detach())
+        return self._connection
+
+    def _ended(self) -> str:
+        code = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(timeout=5)
+        self.stop()
+        return "was lost" if code is None else f"ended with signal {-code}" if code < 0 else f"ended with code {code}"
+
+
+class Loader:
+    """Reads images through `workers` child processes; a context manager.
+
+    Attributes:
+        limits: what a picture may cost.
+    """
+
+    def __init__(self, workers: int = 1, *, limits: LoadLimits | None = None, scratch: Path | None = None) -> None:
+        """A loader; no child is started before it is needed.
+
+        Args:
+            workers: images that are decoded at a time.
+            limits: what a picture may cost.
+            scratch: folder that large pictures are unpacked into; by default the one for temporary files.
+        """
+        require(workers >= 1, "workers", "1 or more", workers)
+        self.limits, self._workers, self._scratch = limits or LoadLimits(), workers, scratch
+        self._idle: list[_Child] = []
+        self._children: set[_Child] = set()
+        self._lock = threading.Lock()
+
+    def header(self, path: Path) -> ImageHeader:
+        """Size and georeference of an image.
+
+        Raises:
+            UnreadableImageError: it has none that can be read.
+        """
+        facts, _, child = self._ask({"do": "header"}, path)
+        self.give_back(child)
+        return _header(facts["header"])
+
+    def open(self, path: Path) -> ImageSource:
+        """An image, for reading by windows; close it, or use it in a `with`.
+
+        Raises:
+            UnreadableImageError: it is missing, damaged, truncated, too large, or of a kind that is not supported.
+        """
+        request = {"do": "open", "limit_px": self.limits.pixels}
+        request["scratch_folder"] = str(self._scratch) if self._scratch else None
+        facts, pixels, child = self._ask(request, path)
+        header, identity = _header(facts["header"]), FileIdentity(**facts["identity"])
+        if facts["raster"]:
+            return _Windows(header, identity, path.name, child, self)
+        self.give_back(child)
+        if pixels is None:
+            return _Unpacked(header, identity, Path(facts["scratch"]))
+        width, height = header.size_wh_px
+        return _Whole(header, identity, pixels.reshape(height, width, 3))
+
+    def ahead(self, paths: Iterable[Path]) -> Generator[ImageSource | UnreadableImageError]:
+        """The images of `paths` in order, each open, or what is wrong with it; as many as workers are read ahead."""
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
+            waiting: deque[Future[ImageSource | UnreadableImageError]] = deque()
+            try:
+                for path in paths:
+                    waiting.append(pool.submit(self._try, path))
+                    if len(waiting) > self._workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    if not future.cancel() and isinstance(left := future.result(), ImageSource):
+                        left.close()
+
+    def give_back(self, child: _Child) -> None:
+        """Takes a child back that an image held."""
+        with self._lock:
+            if child in self._children and len(self._idle) < self._workers:
+                self._idle.append(child)
+                return
+            self._children.discard(child)
+        child.stop()
+
+    def close(self) -> None:
+        """Ends all children, those too that an image still holds."""
+        with self._lock:
+            children, self._idle, self._children = self._children, [], set()
+        for child in children:
+            child.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _try(self, path: Path) -> ImageSource | UnreadableImageError:
+        try:
+            return self.open(path)
+        except UnreadableImageError as error:
+            return error
+
+    def _take(self) -> _Child:
+        """An idle child; a new one where large images hold all of them, so that none waits for another."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            child = _Child(self.limits)
+            self._children.add(child)
+            return child
+
+    def _ask(self, request: dict[str, Any], path: Path) -> tuple[dict[str, Any], RgbArray | None, _Child]:
+        child = self._take()
+        seconds = self.limits.seconds + self.limits.seconds_per_mb * _size_bytes(path) / 1e6
+        try:
+            facts, pixels = child.ask({**request, "path": str(path.absolute())}, path.name, seconds)
+        except BaseException:
+            self.give_back(child)
+            raise
+        return facts, pixels, child
+
+
+def _size_bytes(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _header(facts: dict[str, Any]) -> ImageHeader:
+    place = facts["georeference"]
+    reference = None if place is None else Georeference(tuple(place["affine"]), place["crs_wkt"])
+    return ImageHeader((facts["size_wh_px"][0], facts["size_wh_px"][1]), reference, facts["note"])
+
+
+def _named(message: str, name: str) -> str:
+    return message if message.startswith(name) else f"{name}: {message}"

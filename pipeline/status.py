@@ -1,0 +1,73 @@
+"""How far a run in an output folder is, read without disturbing it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crackmap.calibration.errors import InputError
+from crackmap.pipeline.journal import JOURNAL_NAME, LOCK_NAME, Journal
+from crackmap.pipeline.products.write import SUCCESS_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How far a run is.
+
+    Attributes:
+        running: a process works on it now.
+        finished: all products are in place and belong together.
+        frames: to be measured; None before the survey was read.
+        statuses: frames of each status so far.
+        lost: key and reason of those that were skipped or failed, in order of key.
+        command: the command that made it, or that runs; empty if not known.
+    """
+
+    running: bool
+    finished: bool
+    frames: int | None
+    statuses: Mapping[str, int]
+    lost: tuple[tuple[str, str], ...]
+    command: str
+
+
+def run_status(out: Path) -> RunStatus:
+    """The status of the run in `out`; nothing is written.
+
+    Raises:
+        InputError: there is none, or its journal cannot be read.
+    """
+    path = out / JOURNAL_NAME
+    if not path.exists():
+        raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            journal = Journal(connection)
+            rows = list(journal.marks())
+            plan = journal.fact("plan") or {}
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path}: cannot be read as a journal ({error}); was it made by this version?") from error
+    return RunStatus(
+        running=_is_locked(out / LOCK_NAME),
+        finished=(out / SUCCESS_NAME).exists(),
+        frames=plan.get("frames"),
+        statuses=dict(sorted(Counter(row.status for row in rows).items())),
+        lost=tuple((row.key, row.reason) for row in rows if row.status not in ("ok", "no_crack")),
+        command=plan.get("command", ""),
+    )
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,120 @@
+"""Runs of a small survey in processes that can be killed, and what they leave behind, compared byte by byte.
+
+The process is a fork with stand-in nets, which need no torch: a run takes a second or two, and a hundred kills fit
+into a test. Decoding, measuring, journal and products are the real ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+
+from crackmap.calibration.errors import CrackmapError
+from crackmap.pipeline.frame import Stages, StageSettings
+from crackmap.pipeline.journal import JOURNAL_NAME
+from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
+from crackmap.pipeline.survey import read_survey
+from crackmap.stages.records import CrackMask, Region
+
+NOT_COMPARED = {"timings.json", ".lock", JOURNAL_NAME, f"{JOURNAL_NAME}-wal", f"{JOURNAL_NAME}-shm"}
+"""What differs between equal runs, or is the journal, whose rows are compared instead."""
+
+SETTINGS = RunSettings(StageSettings(), section_length_m=0.5)
+
+
+def draw_survey(folder: Path, count: int, *, seed: int = 0) -> Path:
+    """`count` photographs of 160 x 120 px with a dark line each, one millimetre a pixel."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        image = rng.integers(140, 170, (120, 160, 3), dtype=np.uint8)
+        row = int(rng.integers(20, 100))
+        image[row : row + 4, 20:140] = 40
+        (folder / f"{number:04d}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    return folder
+
+
+def stand_ins() -> Stages:
+    """Nets that take dark pixels for cracks."""
+
+    def segment(source, regions, settings):  # type: ignore[no-untyped-def]
+        grey = source.read(0, 0, *source.size_wh_px).mean(axis=2)
+        return CrackMask.from_dense((grey < 90).astype(np.float32))
+
+    def detect(source, settings, within=None):  # type: ignore[no-untyped-def]
+        width, height = source.size_wh_px
+        return (Region((0.0, 0.0, float(width), float(height)), 0.9),)
+
+    nets = SimpleNamespace(detect=detect), SimpleNamespace(segment=segment)
+    return Stages(*nets, StageSettings(), {"segment": "stand-in"})  # type: ignore[arg-type]
+
+
+def run(survey: Path, out: Path, *, workers: int = 2, **options: object) -> int:
+    """Runs in this process; returns the exit code that the command line would."""
+    try:
+        found = read_survey(survey, gsd_mm=1.0)
+        chosen = RunOptions(workers=workers, **options)  # type: ignore[arg-type]
+        summary = run_survey(found, out, stand_ins(), SETTINGS, options=chosen, command="crackmap run")
+    except CrackmapError as error:
+        return error.exit_code
+    return 3 if summary.skipped else 0
+
+
+def in_child(work: Callable[[], int]) -> int:
+    """Starts `work` in a fork of this process; returns its process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 99
+    try:
+        # A group of its own, so that its decoders can be ended with it.
+        os.setpgid(0, 0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (1, 2):
+            os.dup2(null, stream)
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def waited(child: int, *, kill_after_s: float | None = None, limit_s: float = 60.0) -> int:
+    """Exit code of a child, or minus the signal that ended it; killed after a time, if one is given.
+
+    Raises:
+        AssertionError: it is still there after `limit_s`.
+    """
+    start = time.monotonic()
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        passed = time.monotonic() - start
+        if kill_after_s is not None and passed >= kill_after_s:
+            os.kill(child, signal.SIGKILL)
+            kill_after_s = None
+        assert passed < limit_s, f"the run hung for {limit_s:.0f} s"
+        time.sleep(0.002)
+
+
+def tree(out: Path) -> dict[str, str]:
+    """Path -> hash of every file below an output folder but NOT_COMPARED, and the journal's rows but their seconds."""
+    found = {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name not in NOT_COMPARED
+    }
+    with closing(sqlite3.connect(out / JOURNAL_NAME)) as journal:
+        assert journal.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        columns = [row[1] for row in journal.execute("PRAGMA table_info(frames)") if row[1] != "seconds"]
+        rows = journal.execute(f"SELECT {', '.join(columns)} FROM frames ORDER BY key").fetchall()
+    return {**found, "journal": hashlib.sha256(repr(rows).encode()).hexdigest()}
