@@ -1,6 +1,7 @@
 """CrackSeg against other nets with the same encoder, data and budget; and its own ablations.
 
 python -m benchmarks.segmenters DATA OUT --steps 600 --encoder-weights mobilenet_v2-b0353104.pth
+python -m benchmarks.segmenters DATA OUT --nets crackseg-light deeplabv3plus-light --steps 1000 --encoder-weights ...
 python -m benchmarks.segmenters DATA OUT --ablations --steps 600 --encoder-weights mobilenet_v2-b0353104.pth
 
 Every net gets the same crops in the same order. Scores: F1 of the crack class within 2 and 5 px at probability 0.5, on
@@ -49,6 +50,8 @@ def main() -> None:
     print("| net | parameters | " + " | ".join(f"{name} {split}, 2 px, 5 px" for name, split in SCORED) + " |")
     print("|---" * (2 + len(SCORED)) + "|")
     for name, net in _nets(options.ablations).items():
+        if options.nets and name not in options.nets:
+            continue
         run = TrainingRun(net, training, mixture, (), options.encoder_weights)
         out = options.out / name.replace(" ", "-")
         weights, record = out / "segment.safetensors", out / RECORD
@@ -66,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--nets", nargs="+", help="only these of them")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--side", type=int, default=256)

@@ -13,6 +13,9 @@ from crackmap.stages.render.texture import asphalt_tile
 FloatImage = NDArray[np.float32]
 """(height, width, 3) RGB from 0 to 255."""
 
+COVER_RADII_PX = (14, 220)
+"""Radius of drawn covers: 0.9 m across at 2 mm per pixel."""
+
 
 def value_noise(rng: np.random.Generator, size_wh_px: tuple[int, int], scale_px: float) -> NDArray[np.float32]:
     """(height, width) smooth random field of about zero mean and unit variance with features of `scale_px`."""
@@ -116,9 +119,9 @@ def add_leaves(rng: np.random.Generator, image: FloatImage) -> None:
 
 
 def add_cover(rng: np.random.Generator, image: FloatImage) -> None:
-    """The cover of a manhole or a drain: a disc or box with a rim, a gap around it and a pattern."""
+    """The cover of a manhole or a drain: a disc or box with a gap around it and a pattern; a crop may show a part."""
     height, width = image.shape[:2]
-    centre, radius = rng.uniform(0.1, 0.9, 2) * (width, height), rng.uniform(14, 0.35 * min(width, height))
+    centre, radius = rng.uniform(0.1, 0.9, 2) * (width, height), np.exp(rng.uniform(*np.log(COVER_RADII_PX)))
     y, x = np.mgrid[:height, :width].astype(np.float32)
     turn, flat = rng.uniform(0, np.pi), rng.uniform(0.4, 1.0)
     u = (x - centre[0]) * np.cos(turn) + (y - centre[1]) * np.sin(turn)
@@ -183,20 +186,20 @@ def add_patch_edge(rng: np.random.Generator, image: FloatImage) -> None:
     cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 1.0, lineType=cv2.LINE_AA, shift=4)
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 1.5))
     image *= 1 - (mask * rng.uniform(-0.2, 0.35))[..., None]
-    if rng.random() < 0.4:
+    if rng.random() < 0.6:
         seam = np.clip(1 - np.abs(mask - 0.5) * rng.uniform(2, 4), 0, 1)
         image *= 1 - (seam * rng.uniform(0.1, 0.5))[..., None]
 
 
 DISTRACTORS = (
-    (add_grooves, 0.25),
+    (add_grooves, 0.28),
     (add_specks, 0.25),
     (add_aggregate, 0.12),
     (add_wheel_path, 0.12),
-    (add_joint, 0.10),
-    (add_patch_edge, 0.12),
+    (add_joint, 0.20),
+    (add_patch_edge, 0.22),
     (add_paint, 0.12),
-    (add_cover, 0.05),
+    (add_cover, 0.18),
     (add_leaves, 0.08),
     (add_shadow, 0.25),
 )
