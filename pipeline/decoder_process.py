@@ -19,8 +19,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from crackmap.calibration.errors import UnreadableImageError
+from crackmap.calibration.errors import StorageError, UnreadableImageError
 from crackmap.pipeline.decoding import Decoded, Raster, decode, read_header
+
+READY = b"ready"
+"""What the child says first."""
 
 
 def main() -> None:
@@ -31,6 +34,7 @@ def main() -> None:
         # Some systems know no such limit.
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     with Connection(descriptor) as connection, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send_bytes(READY)
         serve(connection)
 
 
@@ -61,6 +65,8 @@ def serve(connection: Connection) -> None:
             found = decode(path, limit_px=request["limit_px"], scratch_folder=Path(folder) if folder else None)
             raster = found.raster
             _answer(connection, *_described(found))
+        except StorageError as error:
+            _answer(connection, {"storage": str(error)})
         except UnreadableImageError as error:
             _answer(connection, {"unreadable": str(error)})
         except MemoryError:

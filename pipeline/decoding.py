@@ -33,7 +33,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from crackmap.calibration.errors import UnreadableImageError
+from crackmap.calibration.errors import CrackmapError, StorageError, UnreadableImageError
 
 RgbArray = NDArray[np.uint8]
 
@@ -278,18 +278,40 @@ def _unpack(file: BinaryIO, name: str, kind: str, orientation: int, folder: Path
             raise UnreadableImageError(f"{name}: of this size only grey and RGB pictures can be read; convert it")
         raster = Raster(dataset, name)
         width, height = dataset.width, dataset.height
-        descriptor, path = tempfile.mkstemp(prefix=SCRATCH_PREFIX, dir=folder)
-        os.close(descriptor)
         turned = orientation in (5, 6, 7, 8)
+        shape = (width, height, 3) if turned else (height, width, 3)
+        path = _scratch_file(3 * width * height, folder)
         try:
-            shape = (width, height, 3) if turned else (height, width, 3)
-            stored = _as_stored(np.memmap(path, np.uint8, "w+", shape=shape), orientation)
+            stored = _as_stored(np.memmap(path, np.uint8, "r+", shape=shape), orientation)
             for y0 in range(0, height, STRIP_ROWS):
                 rows = min(STRIP_ROWS, height - y0)
                 stored[y0 : y0 + rows] = raster.read(0, y0, width, rows)
         except BaseException:
-            Path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
+    return path
+
+
+def _scratch_file(size_bytes: int, folder: Path | None) -> Path:
+    """A new file whose space is there: writing to a mapped file on a full disk would end the process.
+
+    Raises:
+        StorageError: there is not enough space.
+    """
+    try:
+        descriptor, path = tempfile.mkstemp(prefix=SCRATCH_PREFIX, dir=folder)
+        try:
+            os.posix_fallocate(descriptor, 0, size_bytes)
+        except OSError:
+            Path(path).unlink()
+            raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StorageError(
+            f"{folder or tempfile.gettempdir()}: no {size_bytes / 1e9:.1f} GB to unpack a large picture "
+            f"({error.strerror}); make room, then run the same command again"
+        ) from error
     return Path(path)
 
 
@@ -336,7 +358,7 @@ def _failures(name: str) -> Iterator[None]:
     """Turns whatever a decoder raises at a damaged file into an UnreadableImageError that names it."""
     try:
         yield
-    except UnreadableImageError:
+    except CrackmapError:
         raise
     except DECODER_ERRORS as error:
         raise UnreadableImageError(f"{name}: {_reason(error)}") from error

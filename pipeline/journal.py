@@ -28,7 +28,9 @@ LOCK_NAME = ".lock"
 FORMAT = 2
 """Version of the tables below; an older journal is not taken over."""
 
+# In one transaction, or a full disk would leave tables that belong to no version.
 _SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
     key TEXT PRIMARY KEY, input_bytes INTEGER NOT NULL, input_mtime_ns INTEGER NOT NULL, input_sha256 TEXT NOT NULL,
@@ -36,6 +38,7 @@ CREATE TABLE IF NOT EXISTS frames (
     mask_name TEXT NOT NULL, mask_bytes INTEGER NOT NULL, mask_sha256 TEXT NOT NULL,
     seconds TEXT NOT NULL, cracks TEXT NOT NULL, flags TEXT NOT NULL);
 PRAGMA user_version = {FORMAT};
+COMMIT;
 """
 
 NETWORK_FILE_SYSTEMS = frozenset((
@@ -92,10 +95,11 @@ class Journal:
 
     def set_fact(self, name: str, value: Any) -> None:
         """Records a fact about the run."""
+        self._insert("run", (name, json.dumps(value, sort_keys=True)))
+
+    def _insert(self, table: str, values: tuple[Any, ...]) -> None:
         with _storing(), self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO run VALUES (?, ?)", (name, json.dumps(value, sort_keys=True))
-            )
+            self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
 
     def write(self, row: JournalRow) -> None:
         """Adds or replaces one frame, durably."""
@@ -103,8 +107,7 @@ class Journal:
         values = (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
                   row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
                   json.dumps(dict(row.seconds)), cracks, json.dumps(row.flags))  # fmt: skip
-        with _storing(), self._connection:
-            self._connection.execute(f"INSERT OR REPLACE INTO frames VALUES ({','.join('?' * len(values))})", values)
+        self._insert("frames", values)
 
     def rows(self) -> Iterator[JournalRow]:
         """All rows in key order."""

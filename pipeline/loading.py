@@ -24,8 +24,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from crackmap.calibration.errors import UnreadableImageError, require
+from crackmap.calibration.errors import CrackmapError, StorageError, UnreadableImageError, require
+from crackmap.pipeline.decoder_process import READY
 from crackmap.pipeline.decoding import LIMIT_PX, FileIdentity, Georeference, ImageHeader, RgbArray
+
+START_S = 120.0
+"""A child that is not ready after this time does not start at all."""
 
 CRASHED = "decoder_crashed"
 """Begins the reason of an image that ended its decoder."""
@@ -178,9 +182,10 @@ class _Child:
 
         Raises:
             UnreadableImageError: it says so, takes longer than `seconds`, or dies of it.
+            StorageError: there is no room to unpack a large picture, or the system starts no more processes.
         """
+        connection = self._started()
         try:
-            connection = self._started()
             connection.send_bytes(json.dumps(request).encode())
             if not connection.poll(seconds):
                 self.stop()
@@ -193,6 +198,8 @@ class _Child:
         except (EOFError, OSError) as error:
             ended = self._ended()
             raise UnreadableImageError(f"{name}: {CRASHED}: the process that decoded it {ended}") from error
+        if "storage" in facts:
+            raise StorageError(facts["storage"])
         if "unreadable" in facts:
             raise UnreadableImageError(_named(facts["unreadable"], name))
         return facts, pixels
@@ -208,16 +215,36 @@ class _Child:
 
     def _started(self) -> Connection:
         if self._connection is None:
-            ours, theirs = socket.socketpair()
-            with theirs:
-                arguments = [str(theirs.fileno()), str(self._limits.memory_bytes)]
+            try:
+                self._connection = self._start()
+            except OSError as error:
+                raise StorageError(f"no process can be started to decode images ({error.strerror}); close other "
+                                   "programs or raise the limits (ulimit -n, ulimit -u)") from error  # fmt: skip
+        return self._connection
+
+    def _start(self) -> Connection:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = [str(theirs.fileno()), str(self._limits.memory_bytes)]
+            try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "crackmap.pipeline.decoder_process", *arguments],
                     pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL, env={**os.environ, **_ENVIRONMENT},
                 )  # fmt: skip
-            self._connection = Connection(ours.detach())
-        return self._connection
+            except OSError:
+                ours.close()
+                raise
+        connection = Connection(ours.detach())
+        try:
+            ready = connection.poll(START_S) and connection.recv_bytes() == READY
+        except (EOFError, OSError):
+            ready = False
+        if not ready:
+            connection.close()
+            raise CrackmapError(f"the process that decodes images does not start ({self._ended()}); `python -m "
+                                "crackmap.pipeline.decoder_process 0 0` shows why: install crackmap again")  # fmt: skip
+        return connection
 
     def _ended(self) -> str:
         code = None
