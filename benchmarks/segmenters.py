@@ -17,10 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.evaluating.segment import evaluate_segment
 from crackmap.stages.presets import preset_called
-from crackmap.stages.segment.nets import SegmentConfig
+from crackmap.stages.segment.nets import SegmentConfig, build_segment_net
 from crackmap.stages.segment.segmenter import CRACK, Segmenter
 from crackmap.stages.training.loop import RECORD, TrainingConfig
 from crackmap.stages.training.run import TrainingRun, parameter_count, to_json, train
@@ -47,8 +50,12 @@ def main() -> None:
     options = _options()
     mixture = preset_called("crackseg-light").mixture
     training = TrainingConfig(options.steps, options.batch, options.side, learning_rate=1.3e-3, seed=options.seed)
-    print("| net | parameters | " + " | ".join(f"{name} {split}, 2 px, 5 px" for name, split in SCORED) + " |")
-    print("|---" * (2 + len(SCORED)) + "|")
+    print(
+        "| net | parameters | GFLOP a 256 px crop | "
+        + " | ".join(f"{name} {split}, 2 px, 5 px" for name, split in SCORED)
+        + " |"
+    )
+    print("|---" * (3 + len(SCORED)) + "|")
     for name, net in _nets(options.ablations).items():
         if options.nets and name not in options.nets:
             continue
@@ -61,7 +68,15 @@ def main() -> None:
             train(run, data=options.data, out=out, resume=(out / "last.ckpt").exists())
         scores = _scores(weights, options.data, out / "scores.json")
         cells = " | ".join(f"{two:.3f}, {five:.3f}" for two, five in scores)
-        print(f"| {name} | {parameter_count(net) / 1e6:.2f} M | {cells} |", flush=True)
+        print(f"| {name} | {parameter_count(net) / 1e6:.2f} M | {_gflop(net):.2f} | {cells} |", flush=True)
+
+
+def _gflop(config: SegmentConfig) -> float:
+    """Multiplications and additions, 10^9, for one crop of 256 x 256 px."""
+    net = build_segment_net(config).eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        net(torch.zeros(1, 3, 256, 256))
+    return counter.get_total_flops() / 1e9
 
 
 def _options() -> argparse.Namespace:

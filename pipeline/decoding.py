@@ -241,7 +241,10 @@ def _decode_picture(
                 "allow them with --max-mpx, or store it as a tiled TIFF, which is read by windows"
             )
         orientation = _orientation(image)
+        interlaced = image.format == "PNG" and _check_png(file, name)
         if width * height > WHOLE_PX:
+            if interlaced:
+                raise UnreadableImageError(f"{name}: interlaced and too large to decode as a whole; save it without")
             return ImageHeader(size), _unpack(file, name, str(image.format), orientation, scratch_folder)
         image.load()
         upright = image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
@@ -269,10 +272,8 @@ def _pillow(file: BinaryIO) -> Iterator[Image.Image]:
 def _unpack(file: BinaryIO, name: str, kind: str, orientation: int, folder: Path | None) -> Path:
     """Writes the rows of a large JPEG or PNG to a scratch file, upright, and returns it.
 
-    GDAL reads both by rows, forwards; Pillow holds the whole picture. What GDAL lets pass is refused before.
+    GDAL reads both by rows, forwards; Pillow holds the whole picture.
     """
-    if kind == "PNG":
-        _check_png(file, name)
     with _dataset(name, file.fileno(), kind) as dataset:
         if dataset.count not in (1, 3, 4) or set(dataset.dtypes) - {"uint8", "uint16"} or _is_cmyk(dataset):
             raise UnreadableImageError(f"{name}: of this size only grey and RGB pictures can be read; convert it")
@@ -328,8 +329,12 @@ def _is_cmyk(dataset: Any) -> bool:
     return ColorInterp.cyan in dataset.colorinterp or ColorInterp.black in dataset.colorinterp
 
 
-def _check_png(file: BinaryIO, name: str) -> None:
-    """Refuses a PNG whose chunks are cut off or fail their check sum: GDAL reads on with what there is."""
+def _check_png(file: BinaryIO, name: str) -> bool:
+    """Refuses a PNG whose chunks are cut off or fail their check sum; returns whether it is interlaced.
+
+    Pillow passes a file without its end, and GDAL one without its second half.
+    """
+    place = file.tell()
     file.seek(len(_PNG))
     interlaced = False
     while True:
@@ -348,9 +353,8 @@ def _check_png(file: BinaryIO, name: str) -> None:
         if file.read(4) != struct.pack(">I", checksum):
             raise UnreadableImageError(f"{name}: damaged (check sum of {kind.decode('ascii', 'replace')})")
         if kind == b"IEND":
-            break
-    if interlaced:
-        raise UnreadableImageError(f"{name}: interlaced, and too large to be decoded as a whole; save it without")
+            file.seek(place)
+            return interlaced
 
 
 @contextmanager
