@@ -70,22 +70,29 @@ def finished_rows(
         StorageError: a mask file cannot be written.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="measure")
-    waiting: deque[Future[JournalRow]] = deque()
+    waiting: deque[tuple[str, Future[JournalRow]]] = deque()
     sources = loader.ahead([frame.path for frame in frames])
+    stopped = True
     try:
         with _Watchdog(warn) as watchdog:
+
+            def oldest() -> JournalRow:
+                key, future = waiting.popleft()
+                watchdog.begin(key)
+                return future.result()
+
             for frame, source in zip(frames, sources, strict=True):
                 watchdog.begin(frame.key)
-                waiting.append(_begun(job, frame, source, pool))
+                waiting.append((frame.key, _begun(job, frame, source, pool)))
                 if len(waiting) > workers:
-                    yield waiting.popleft().result()
+                    yield oldest()
             while waiting:
-                yield waiting.popleft().result()
-                watchdog.begin("the last frames")
+                yield oldest()
+        stopped = False
     finally:
-        # Where the caller stopped, nothing that is still under way is waited for longer than it must.
         pool.shutdown(wait=False, cancel_futures=True)
-        if waiting:
+        if stopped:
+            # Or a decoder that hangs would be waited for.
             loader.close()
         sources.close()
         pool.shutdown(wait=True)
@@ -172,7 +179,7 @@ class _Watchdog:
     """Names the frame at hand every time that STUCK_S have passed since it was begun."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
-        self._warn, self._key, self._since = warn, "", time.monotonic()
+        self._warn, self._key, self._since = warn, "the first image", time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 

@@ -7,6 +7,7 @@ into a test. Decoding, measuring, journal and products are the real ones.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import sqlite3
@@ -118,3 +119,9 @@ def tree(out: Path) -> dict[str, str]:
         columns = [row[1] for row in journal.execute("PRAGMA table_info(frames)") if row[1] != "seconds"]
         rows = journal.execute(f"SELECT {', '.join(columns)} FROM frames ORDER BY key").fetchall()
     return {**found, "journal": hashlib.sha256(repr(rows).encode()).hexdigest()}
+
+
+def flags(out: Path) -> list[list[str]]:
+    """What was out of the ordinary in each frame, by key."""
+    with closing(sqlite3.connect(out / JOURNAL_NAME)) as journal:
+        return [json.loads(row[0]) for row in journal.execute("SELECT flags FROM frames ORDER BY key")]
