@@ -302,7 +302,8 @@ def _scratch_file(size_bytes: int, folder: Path | None) -> Path:
     try:
         descriptor, path = tempfile.mkstemp(prefix=SCRATCH_PREFIX, dir=folder)
         try:
-            os.posix_fallocate(descriptor, 0, size_bytes)
+            # Where a system cannot reserve space (macOS), a full disk ends the child instead.
+            getattr(os, "posix_fallocate", lambda file, _, size: os.truncate(file, size))(descriptor, 0, size_bytes)
         except OSError:
             Path(path).unlink()
             raise

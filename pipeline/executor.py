@@ -20,11 +20,12 @@ from typing import Self
 
 from crackmap.calibration.errors import CrackmapError, DeviceMemoryError, UnreadableImageError
 from crackmap.pipeline.frame import FoundMask, Stages, find_mask, measure_mask
-from crackmap.pipeline.identity import file_identity, sha256_of
+from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.journal import JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
 from crackmap.pipeline.placing import PIXELS
 from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name, write_mask_cog
+from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.survey import Survey
 

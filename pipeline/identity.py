@@ -14,6 +14,7 @@ from crackmap.calibration.errors import OutputLockedError
 from crackmap.pipeline.config import named_files
 from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.journal import Journal, JournalRow
+from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.survey import Survey
 
@@ -38,12 +39,6 @@ def survey_identity(survey: Survey) -> dict[str, Any]:
         "files": {name: sha256_of(survey.root / name) for name in named_files(survey.config)},
     }
     return dict(_plain(facts))
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(value: Any) -> Any:

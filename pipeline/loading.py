@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,7 +68,23 @@ class LoadLimits:
         require(self.seconds > 0, "seconds", "above 0", self.seconds)
 
 
-class ImageSource:
+class _Closing(ABC):
+    """What is given back at the end of a `with`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives back what it holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ImageSource(_Closing):
     """An image that is open for reading by windows; a context manager. Made by `Loader.open`.
 
     Attributes:
@@ -88,13 +105,13 @@ class ImageSource:
         """Of a TIFF in a projected CRS in metres, else None."""
         return self.header.georeference
 
+    @abstractmethod
     def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
         """The (height, width, 3) RGB uint8 window whose top-left pixel is (x0, y0); it lies inside the image.
 
         Raises:
             UnreadableImageError: the window cannot be decoded.
         """
-        raise NotImplementedError
 
     def read_all(self) -> RgbArray:
         """The whole (height, width, 3) RGB uint8 picture.
@@ -105,15 +122,7 @@ class ImageSource:
         return self.read(0, 0, *self.size_wh_px)
 
     def close(self) -> None:
-        """Gives back what it holds."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        """Gives back what it holds; a picture in memory holds nothing."""
 
 
 class _Whole(ImageSource):
@@ -255,7 +264,7 @@ class _Child:
         return "was lost" if code is None else f"ended with signal {-code}" if code < 0 else f"ended with code {code}"
 
 
-class Loader:
+class Loader(_Closing):
     """Reads images through `workers` child processes; a context manager.
 
     Attributes:
@@ -335,14 +344,6 @@ class Loader:
             children, self._idle, self._children = self._children, [], set()
         for child in children:
             child.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _try(self, path: Path) -> ImageSource | UnreadableImageError:
         try:

@@ -58,6 +58,12 @@ def publish_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def remove_strays(folder: Path) -> None:
     """Removes what killed runs left unfinished in `folder`; only for the one process that holds its lock.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.pipeline.products.geojson import write_geojson
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.notes import all_notes
-from crackmap.pipeline.products.publish import publish_bytes, remove_strays
+from crackmap.pipeline.products.publish import publish_bytes, remove_strays, sha256_of
 from crackmap.pipeline.products.report import write_report
 from crackmap.pipeline.products.strip_images import STRIPS_FOLDER, strip_name
 from crackmap.pipeline.products.tables import (
@@ -79,7 +78,7 @@ def write_products(
     write_report(out / "report.html", result, run_info=run_info, pictures=pictures)
     _publish_json(out / TIMINGS_NAME, {"seconds": dict(seconds or {})})
     _write_run_json(out, result, run_info)
-    _publish_json(out / SUCCESS_NAME, {"format": FORMAT, "run.json": {"sha256": _sha256(out / "run.json")}})
+    _publish_json(out / SUCCESS_NAME, {"format": FORMAT, "run.json": {"sha256": sha256_of(out / "run.json")}})
 
 
 def _check_counts(result: SurveyResult) -> None:
@@ -130,17 +129,12 @@ def _inventory(out: Path, result: SurveyResult) -> list[dict[str, str | int]]:
     names += [f"{STRIPS_FOLDER}/{strip_name(section)}" for section in result.sections]
     try:
         return [
-            {"path": name, "bytes": (out / name).stat().st_size, "sha256": _sha256(out / name)}
+            {"path": name, "bytes": (out / name).stat().st_size, "sha256": sha256_of(out / name)}
             for name in sorted(set(names))
             if (out / name).is_file()
         ]
     except OSError as error:
         raise StorageError(f"{out}: a product could not be read back ({error}); run the same command again") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(path: Path) -> None:

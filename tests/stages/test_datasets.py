@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from dataset_files import HEIGHT, ROAD, WIDTH, only, png, rectangle
 from PIL import Image
 
 from crackmap.calibration.errors import InputError, UnreadableImageError
@@ -17,27 +18,7 @@ from crackmap.stages.datasets.crops import check_mixture
 from crackmap.stages.datasets.formats import parse_source
 from crackmap.stages.datasets.labels import read_rgb
 from crackmap.stages.datasets.own import hash_split
-from crackmap.stages.datasets.sources import Labels, load_split
-
-HEIGHT, WIDTH = 40, 60
-ROAD = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
-
-
-def png(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, array)[1].tobytes())
-
-
-def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-def only(name: str) -> Labels:
-    (image,) = load_split(name, "all", None)
-    return image.read()
-
+from crackmap.stages.datasets.sources import load_split
 
 # Names and splits
 

@@ -3,35 +3,16 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from dataset_files import HEIGHT, ROAD, WIDTH, only, png, rectangle
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from crackmap.calibration.errors import InputError
 from crackmap.stages.datasets.drawn import decode_runs, filled
-from crackmap.stages.datasets.sources import Labels, load_split
-
-HEIGHT, WIDTH = 40, 60
-ROAD = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
-
-
-def png(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, array)[1].tobytes())
-
-
-def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-def only(name: str) -> Labels:
-    (image,) = load_split(name, "all", None)
-    return image.read()
+from crackmap.stages.datasets.sources import load_split
 
 
 def corners(x0: float, y0: float, x1: float, y1: float) -> list[list[float]]:
