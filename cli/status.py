@@ -34,5 +34,7 @@ def command(out: Path, as_json: bool) -> None:
     )
     for key, reason in status.lost:
         click.echo(f"lost  {key}: {reason}")
+    if status.unusable:
+        click.echo(f"{status.unusable} images could not be used from the start; `crackmap check` names them")
     if state == "interrupted":
         click.echo(f"The same command goes on: {status.command or 'crackmap run SURVEY -o ' + str(out)}")

@@ -25,6 +25,7 @@ class RunStatus:
         frames: to be measured; None before the survey was read.
         statuses: frames of each status so far.
         lost: key and reason of those that were skipped or failed, in order of key.
+        unusable: images that never became frames (name or header); `crackmap check` names them.
         command: the command that made it, or that runs; empty if not known.
     """
 
@@ -33,6 +34,7 @@ class RunStatus:
     frames: int | None
     statuses: Mapping[str, int]
     lost: tuple[tuple[str, str], ...]
+    unusable: int
     command: str
 
 
@@ -58,6 +60,7 @@ def run_status(out: Path) -> RunStatus:
         frames=plan.get("frames"),
         statuses=dict(sorted(Counter(row.status for row in rows).items())),
         lost=tuple((row.key, row.reason) for row in rows if row.status not in ("ok", "no_crack")),
+        unusable=plan.get("skipped", 0),
         command=plan.get("command", ""),
     )
 

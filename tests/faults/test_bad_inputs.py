@@ -105,7 +105,9 @@ def test_bad_input_is_named_and_good_frames_are_as_without_it(mixed):
     assert {key: after[key][:3] for key in before} == {key: row[:3] for key, row in before.items()}
     assert all(after[name][0] in ("ok", "no_crack") for name in odd)
     found = read_survey(survey, gsd_mm=1.0)
-    lost = dict(run_status(folder / "out").lost) | dict(found.skipped)
+    status = run_status(folder / "out")
+    assert status.finished and not status.running and status.unusable == len(found.skipped) > 0
+    lost = dict(status.lost) | dict(found.skipped)
     bad = bad_files(b"x")
     assert set(lost) == set(bad)
     for name, (_, says) in bad.items():
