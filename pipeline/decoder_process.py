@@ -47,30 +47,35 @@ def serve(connection: Connection) -> None:
     raster: Raster | None = None
     while True:
         request = json.loads(connection.recv_bytes())
+        facts: dict[str, Any] = {}
+        pixels = None
         try:
             if request["do"] == "read":
                 if raster is None:
                     raise UnreadableImageError("no raster is open")
-                pixels = raster.read(*request["window"])
-                _answer(connection, {}, pixels.tobytes())
-                continue
-            if raster is not None:
-                raster.close()
-                raster = None
-            path = Path(os.fsdecode(request["path"].encode("utf-8", "surrogateescape")))
-            if request["do"] == "header":
-                _answer(connection, {"header": asdict(read_header(path))})
-                continue
-            folder = request["scratch_folder"]
-            found = decode(path, limit_px=request["limit_px"], scratch_folder=Path(folder) if folder else None)
-            raster = found.raster
-            _answer(connection, *_described(found))
+                pixels = raster.read(*request["window"]).tobytes()
+            else:
+                if raster is not None:
+                    raster.close()
+                    raster = None
+                facts, pixels, raster = _opened(request)
         except StorageError as error:
-            _answer(connection, {"storage": str(error)})
+            facts = {"storage": str(error)}
         except UnreadableImageError as error:
-            _answer(connection, {"unreadable": str(error)})
+            facts = {"unreadable": str(error)}
         except MemoryError:
-            _answer(connection, {"unreadable": "needs more memory than a picture may"})
+            facts = {"unreadable": "needs more memory than a picture may"}
+        _answer(connection, {**facts, "number": request["number"]}, pixels)
+
+
+def _opened(request: dict[str, Any]) -> tuple[dict[str, Any], bytes | None, Raster | None]:
+    """Facts and pixels for a request of a header or a picture, and the raster where it is to be read by windows."""
+    path = Path(os.fsdecode(request["path"].encode("utf-8", "surrogateescape")))
+    if request["do"] == "header":
+        return {"header": asdict(read_header(path))}, None, None
+    folder = request["scratch_folder"]
+    found = decode(path, limit_px=request["limit_px"], scratch_folder=Path(folder) if folder else None)
+    return (*_described(found), found.raster)
 
 
 def _described(found: Decoded) -> tuple[dict[str, Any], bytes | None]:

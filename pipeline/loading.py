@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -185,6 +186,7 @@ class _Child:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._asked = 0
 
     def ask(self, request: dict[str, Any], name: str, seconds: float) -> tuple[dict[str, Any], RgbArray | None]:
         """Its answer: facts, and pixels as a flat array where there are any.
@@ -194,12 +196,15 @@ class _Child:
             StorageError: there is no room to unpack a large picture, or the system starts no more processes.
         """
         connection = self._started()
+        self._asked += 1
         try:
-            connection.send_bytes(json.dumps(request).encode())
+            connection.send_bytes(json.dumps({**request, "number": self._asked}).encode())
             if not connection.poll(seconds):
                 self.stop()
                 raise UnreadableImageError(f"{name}: {CRASHED}: took longer than {seconds:.0f} s and was stopped")
             facts = json.loads(connection.recv_bytes())
+            if facts["number"] != self._asked:
+                raise OSError(f"answer {facts['number']} to request {self._asked}")
             pixels = None
             if facts["bytes"] is not None:
                 pixels = np.empty(facts["bytes"], np.uint8)
@@ -220,6 +225,12 @@ class _Child:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        self._process = self._connection = None
+
+    def forget(self) -> None:
+        """Lets go of it without ending it: another process owns it."""
+        if self._connection is not None:
+            self._connection.close()
         self._process = self._connection = None
 
     def _started(self) -> Connection:
@@ -284,6 +295,7 @@ class Loader(_Closing):
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
         self._lock = threading.Lock()
+        _loaders.add(self)
 
     def header(self, path: Path) -> ImageHeader:
         """Size and georeference of an image.
@@ -345,6 +357,13 @@ class Loader(_Closing):
         for child in children:
             child.stop()
 
+    def forget_children(self) -> None:
+        """Starts afresh in a fork of its process; the children stay with the other one."""
+        self._lock = threading.Lock()
+        for child in self._children:
+            child.forget()
+        self._children, self._idle = set(), []
+
     def _try(self, path: Path) -> ImageSource | UnreadableImageError:
         try:
             return self.open(path)
@@ -369,6 +388,18 @@ class Loader(_Closing):
             self.give_back(child)
             raise
         return facts, pixels, child
+
+
+_loaders: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+def _forget_children() -> None:
+    for loader in list(_loaders):
+        loader.forget_children()
+
+
+# Two processes on one socket would read each other's answers: the workers of a torch DataLoader are such forks.
+os.register_at_fork(after_in_child=_forget_children)
 
 
 def _size_bytes(path: Path) -> int:

@@ -3,6 +3,7 @@
 import os
 import signal
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -74,6 +75,36 @@ def test_a_decoder_that_hangs_is_stopped_and_the_next_image_is_read(tmp_path):
         with pytest.raises(UnreadableImageError, match=r"pipe\.jpg: .*(took longer than 3 s|not a file)"):
             loader.open(tmp_path / "pipe.jpg")
         loader.open(good).close()
+
+
+def test_a_fork_reads_with_decoders_of_its_own_and_leaves_those_of_its_parent_alone(tmp_path):
+    """As the workers of a torch DataLoader do, and a killed one must not leave half an answer to its parent."""
+    mine, other = (save(tmp_path / f"{seed}.png", picture(900, 700, seed)) for seed in (1, 2))
+    with Loader(1) as loader:
+        loader.open(mine).close()
+        for after_s in (0.1, 0.2, 0.4, 0.8):
+            fork = os.fork()
+            if fork == 0:
+                while np.array_equal(loader.open(other).read_all(), picture(900, 700, 2)):
+                    pass
+                os._exit(1)
+            until = time.monotonic() + after_s
+            while time.monotonic() < until:
+                assert np.array_equal(loader.open(mine).read_all(), picture(900, 700, 1))
+            os.kill(fork, signal.SIGKILL)
+            assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == -signal.SIGKILL
+            assert np.array_equal(loader.open(mine).read_all(), picture(900, 700, 1))
+
+
+def test_an_answer_to_another_question_is_no_picture(tmp_path):
+    path = save(tmp_path / "a.png", picture())
+    with Loader(1) as loader:
+        loader.open(path).close()
+        (child,) = loader._children
+        child._connection.send_bytes(b'{"do": "read", "number": 7}')
+        with pytest.raises(UnreadableImageError, match="decoder_crashed"):
+            loader.open(path)
+        assert np.array_equal(loader.open(path).read_all(), picture())
 
 
 def test_images_come_in_the_order_asked_for_whatever_is_wrong_with_some(tmp_path):
