@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from crackmap.calibration.errors import require
 from crackmap.calibration.route import Route
+from crackmap.pipeline.polyline import weighted_mean
 from crackmap.pipeline.records import FrameOutcome, RoadCrack
 from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import FloatArray
@@ -116,7 +117,7 @@ def _with_places(crack: RoadCrack, chainage_m: FloatArray, offset_m: FloatArray)
         crack,
         chainage_from_m=float(chainage_m.min()),
         chainage_to_m=float(chainage_m.max()),
-        offset_m=float(np.average(offset_m, weights=vertex_weights(crack.line_xy))),
+        offset_m=weighted_mean(offset_m, vertex_weights(crack.line_xy)),
         chainage_at_m=np.ascontiguousarray(chainage_m),
         offset_at_m=np.ascontiguousarray(offset_m),
     )

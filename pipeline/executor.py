@@ -151,7 +151,8 @@ def _measured(job: Job, frame: Frame, source: ImageSource, found: FoundMask) -> 
     return JournalRow(
         frame.key, source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256,
         job.hashes[frame.key], "ok" if cracks else "no_crack", "", found.mask.segmented_share, name, size, digest,
-        {**found.seconds, "write": time.perf_counter() - start}, cracks, found.flags,
+        {**found.seconds, "write": time.perf_counter() - start}, found.flags,
+        len(cracks), sum(crack.length_px for crack in cracks), cracks,
     )  # fmt: skip
 
 

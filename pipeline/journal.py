@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ JOURNAL_NAME = "journal.sqlite"
 LOCK_NAME = ".lock"
 """Held by the process that works on an output folder; it lets go by itself when the process ends, however it does."""
 
-FORMAT = 2
+FORMAT = 3
 """Version of the tables below; an older journal is not taken over."""
 
 # In one transaction, or a full disk would leave tables that belong to no version.
@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS frames (
     key TEXT PRIMARY KEY, input_bytes INTEGER NOT NULL, input_mtime_ns INTEGER NOT NULL, input_sha256 TEXT NOT NULL,
     frame_hash TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, segmented_share REAL NOT NULL,
     mask_name TEXT NOT NULL, mask_bytes INTEGER NOT NULL, mask_sha256 TEXT NOT NULL,
-    seconds TEXT NOT NULL, cracks TEXT NOT NULL, flags TEXT NOT NULL);
+    seconds TEXT NOT NULL, flags TEXT NOT NULL, crack_count INTEGER NOT NULL, crack_length_px REAL NOT NULL,
+    cracks TEXT NOT NULL);
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
@@ -62,8 +63,10 @@ class JournalRow:
         segmented_share: share of the image the segmenter looked at.
         mask_name, mask_bytes, mask_sha256: its file below masks/, empty if none, with size and hash.
         seconds: time per stage.
-        cracks: its cracks, as measured in this frame alone.
         flags: what was out of the ordinary («cpu»: the device had no room for it).
+        cracks: as measured in this frame alone; empty in a row that comes from a journal, which `Journal.cracks` adds
+            to: a survey may have more of them than memory holds.
+        crack_count, crack_length_px: their number and total length.
     """
 
     key: str
@@ -78,8 +81,10 @@ class JournalRow:
     mask_bytes: int = 0
     mask_sha256: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    cracks: tuple[Crack, ...] = ()
     flags: tuple[str, ...] = ()
+    crack_count: int = 0
+    crack_length_px: float = 0.0
+    cracks: tuple[Crack, ...] = ()
 
 
 class Journal:
@@ -106,22 +111,22 @@ class Journal:
         cracks = json.dumps([_to_json(crack) for crack in row.cracks], allow_nan=False)
         values = (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
                   row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
-                  json.dumps(dict(row.seconds)), cracks, json.dumps(row.flags))  # fmt: skip
+                  json.dumps(dict(row.seconds)), json.dumps(row.flags), row.crack_count, float(row.crack_length_px),
+                  cracks)  # fmt: skip
         self._insert("frames", values)
 
     def rows(self) -> Iterator[JournalRow]:
-        """All rows in key order."""
-        for row in self._connection.execute("SELECT * FROM frames ORDER BY key"):
-            seconds, cracks, flags = (json.loads(text) for text in row[-3:])
-            yield replace(
-                JournalRow(*row[:-3]), seconds=seconds, cracks=tuple(map(_from_json, cracks)), flags=tuple(flags)
-            )
+        """All rows in key order, without their cracks."""
+        names = [field.name for field in fields(JournalRow) if field.name != "cracks"]
+        for values in self._connection.execute(f"SELECT {', '.join(names)} FROM frames ORDER BY key"):
+            row = dict(zip(names, values, strict=True))
+            row["seconds"], row["flags"] = json.loads(row["seconds"]), tuple(json.loads(row["flags"]))
+            yield JournalRow(**row)
 
-    def marks(self) -> Iterator[JournalRow]:
-        """All rows in key order without what was found in them: enough to know what needs not be done again."""
-        names = "key, input_bytes, input_mtime_ns, input_sha256, frame_hash, status, reason, segmented_share, mask_name"
-        for row in self._connection.execute(f"SELECT {names}, mask_bytes, mask_sha256 FROM frames ORDER BY key"):
-            yield JournalRow(*row)
+    def cracks(self, key: str) -> tuple[Crack, ...]:
+        """The cracks of a frame, as measured in it alone."""
+        row = self._connection.execute("SELECT cracks FROM frames WHERE key = ?", (key,)).fetchone()
+        return tuple(map(_from_json, json.loads(row[0]))) if row else ()
 
 
 @contextmanager

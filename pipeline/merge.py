@@ -7,14 +7,15 @@ pieces are added plainly: they share one camera, so an error of its scale is in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
 from crackmap.calibration.errors import require
-from crackmap.pipeline.polyline import read_at
+from crackmap.pipeline.polyline import weighted_mean
 from crackmap.pipeline.records import Frame, RoadCrack
 from crackmap.pipeline.seams import JoinLimits, chains, join_at_seams
 from crackmap.pipeline.strips import Piece, cut_to_strip
@@ -23,6 +24,9 @@ from crackmap.stages.records import Crack, FloatArray
 
 SAME_POINT_M = 1e-3
 """Joined ends nearer than this become one vertex; a millimetre is below every survey pixel's position error."""
+
+
+Lines = list[list[tuple[Piece, bool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +54,58 @@ class MergeSettings:
 
 
 def merge_cracks(
-    per_frame: Sequence[tuple[Frame, tuple[Crack, ...]]], *, settings: MergeSettings
+    frames: Sequence[Frame], cracks_of: Callable[[Frame], Sequence[Crack]], *, settings: MergeSettings
 ) -> tuple[RoadCrack, ...]:
     """The cracks of the road, in output coordinates.
 
     Args:
-        per_frame: every frame that was measured, also without cracks, with its cracks in frame coordinates. Frames
-            with a chainage, which here is that along the drive, may come in any order; the others are taken in the
-            order given.
+        frames: every frame that was measured, also without cracks. Those with a chainage, which here is that along the
+            drive, may come in any order; the others are taken in the order given.
+        cracks_of: the cracks of a frame, in its own coordinates. Asked once for each, recording after recording.
         settings: how ends are joined at seams.
 
     Returns:
         One line per crack, named «C000001»... by recording, chainage (without one: frame) and offset.
     """
-    ordered = sorted(per_frame, key=_frame_order)
+    recordings: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        recordings[frame.recording].append(frame)
+    names = (f"C{number:06d}" for number in count(1))
+    return tuple(
+        _road_crack(links, next(names))
+        for recording in sorted(recordings)
+        for links in _lines(sorted(recordings[recording], key=_frame_order), cracks_of, settings)
+    )
+
+
+def _lines(frames: Sequence[Frame], cracks_of: Callable[[Frame], Sequence[Crack]], settings: MergeSettings) -> Lines:
+    """The lines of one recording, each as its pieces and whether they run backwards, in their final order."""
     pieces = [
         piece
-        for order, (frame, cracks) in enumerate(ordered)
-        for crack in cracks
+        for order, frame in enumerate(frames)
+        for crack in cracks_of(frame)
         for piece in cut_to_strip(frame, order, crack)
     ]
     limits = JoinLimits(settings.join_gap_m, settings.join_angle_deg, settings.join_width_ratio)
-    joins = join_at_seams([frame for frame, _ in ordered], pieces, limits)
-    lines = []
-    for chain in chains(len(pieces), joins):
-        links = [(pieces[index], backwards) for index, backwards in chain]
-        if not _is_sliver(links, settings.least_piece_m):
-            lines.append((_line_order(links), _road_crack(links)))
-    lines.sort(key=lambda line: line[0])
-    return tuple(replace(crack, crack_id=f"C{number:06d}") for number, (_, crack) in enumerate(lines, start=1))
+    joins = join_at_seams(frames, pieces, limits)
+    lines = [[(pieces[index], backwards) for index, backwards in chain] for chain in chains(len(pieces), joins)]
+    return sorted((links for links in lines if not _is_sliver(links, settings.least_piece_m)), key=_line_order)
 
 
-def _frame_order(item: tuple[Frame, tuple[Crack, ...]]) -> tuple[tuple[str, str], float, str]:
-    frame = item[0]
+def _frame_order(frame: Frame) -> tuple[tuple[str, str], float, str]:
     if frame.chainage_m is None:
         return frame.stream, float("-inf"), ""
     return frame.stream, frame.chainage_m, frame.key
 
 
-def _line_order(links: Sequence[tuple[Piece, bool]]) -> tuple[str, float, float, float, float]:
-    """By recording, then chainage or frame, then offset; the far end settles what is still equal."""
+def _line_order(links: Sequence[tuple[Piece, bool]]) -> tuple[float, float, float, float]:
+    """By chainage or frame, then offset; the far end settles what is still equal."""
     first = links[0][0].frame
     places = [piece.local_xy + np.array([0.0, _along_m(piece)]) for piece, _ in links]
     along = float(min(xy[:, 1].min() for xy in places))
     start = along if first.chainage_m is not None else float(min(piece.order for piece, _ in links))
     across = np.concatenate([xy[:, 0] for xy in places])
-    return first.recording, round(start, 6), round(float(across.mean()), 6), along, float(across.max())
+    return round(start, 6), round(float(across.mean()), 6), along, float(across.max())
 
 
 def _along_m(piece: Piece) -> float:
@@ -108,7 +118,7 @@ def _is_sliver(links: Sequence[tuple[Piece, bool]], least_m: float) -> bool:
     return len(links) == 1 and any(piece.cut) and length_m is not None and length_m * piece.share < least_m
 
 
-def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
+def _road_crack(links: Sequence[tuple[Piece, bool]], name: str) -> RoadCrack:
     """One line out of pieces that follow each other; the flag says which of them run backwards."""
     pieces = [piece for piece, _ in links]
     output = _in_turn(links, [piece.output_xy for piece in pieces])
@@ -119,6 +129,8 @@ def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
 
     def vertices(values: Sequence[FloatArray]) -> FloatArray:
         parts = _in_turn(links, values)
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate([part[mask] for part, mask in zip(parts, keep, strict=True)])
 
     lengths_px = [piece.crack.length_px * piece.share for piece in pieces]
@@ -129,9 +141,9 @@ def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
     local = vertices([piece.local_xy for piece in pieces])
     line_xy = vertices([piece.output_xy for piece in pieces])
     crack = RoadCrack(
-        crack_id="",
+        crack_id=name,
         line_xy=line_xy,
-        width_px=vertices([read_at(piece.places, piece.crack.width_px) for piece in pieces]),
+        width_px=vertices([piece.at_vertices(piece.crack.width_px) for piece in pieces]),
         length_px=sum(lengths_px) + sum(seams_px),
         orientation_deg=_orientation_deg(links),
         confidence=min(1.0, max(0.0, _mean([piece.crack.confidence for piece in pieces], lengths_px))),
@@ -142,7 +154,7 @@ def _road_crack(links: Sequence[tuple[Piece, bool]]) -> RoadCrack:
         length_m=sum((piece.crack.length_m or 0.0) * piece.share for piece in pieces) + sum(gaps_m) if metric else None,
         chainage_from_m=None if chainage is None else float(chainage.min()),
         chainage_to_m=None if chainage is None else float(chainage.max()),
-        offset_m=float(np.average(local[:, 0], weights=vertex_weights(line_xy))) if metric else None,
+        offset_m=weighted_mean(local[:, 0], vertex_weights(line_xy)) if metric else None,
         gsd_mm=gsd_mm,
         chainage_at_m=chainage,
         offset_at_m=np.ascontiguousarray(local[:, 0]) if metric else None,
@@ -179,11 +191,14 @@ def _in_turn(links: Sequence[tuple[Piece, bool]], values: Sequence[FloatArray]) 
 def _width_mm(piece: Piece) -> FloatArray:
     if piece.crack.width_mm is None:
         return np.empty(0)
-    return read_at(piece.places, piece.crack.width_mm)
+    return piece.at_vertices(piece.crack.width_mm)
 
 
 def _mean(values: Sequence[float], lengths: Sequence[float]) -> float:
-    return float(np.average(values, weights=lengths if sum(lengths) > 0 else None))
+    total = sum(lengths)
+    if total <= 0:
+        return sum(values) / len(values)
+    return sum(value * length for value, length in zip(values, lengths, strict=True)) / total
 
 
 def _u_length(known: Sequence[float | None], pieces: Sequence[Piece], seams: Sequence[float]) -> float | None:
@@ -245,7 +260,7 @@ def _gsd_mm(pieces: Sequence[Piece]) -> tuple[float, float] | None:
     if not known or _is_whole(pieces):
         return known[0] if known else None
     per_vertex = [
-        piece.frame.ground.gsd_mm(read_at(piece.places, piece.crack.centreline_xy_px))
+        piece.frame.ground.gsd_mm(piece.at_vertices(piece.crack.centreline_xy_px))
         if piece.frame.ground is not None
         else np.array([piece.crack.gsd_mm])
         for piece in pieces

@@ -39,6 +39,11 @@ def runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
+def weighted_mean(values: FloatArray, weights: FloatArray) -> float:
+    """Of values (N,) with weights (N,) that do not add up to nothing."""
+    return float(values @ weights / weights.sum())
+
+
 def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
     """The least of `values` (N,) that at least `share` of the weight does not exceed."""
     order = np.argsort(values, kind="stable")

@@ -28,6 +28,7 @@ from crackmap.pipeline.products.strip_images import write_section_strips
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
+from crackmap.stages.records import Crack
 
 PICTURES = 8
 """The report shows the frames with the greatest crack length, this many."""
@@ -102,6 +103,9 @@ class RunSummary:
         return tuple(outcome for outcome in self.result.outcomes if outcome.lost)
 
 
+CracksOf = Callable[[str], tuple[Crack, ...]]
+"""The cracks of a frame by its key, as measured in it alone."""
+
 Progress = Callable[[int, int, str], None]
 """Called as (frames done, frames in all, key of the frame just done)."""
 
@@ -163,7 +167,7 @@ def _not_done(survey: Survey, journal: Journal, hashes: Mapping[str, str], masks
     frames = {frame.key: frame for frame in survey.measurable}
     done = {
         row.key
-        for row in journal.marks()
+        for row in journal.rows()
         if row.key in frames and still_valid(row, frames[row.key], hashes[row.key], masks, content=verify)
     }
     return [frame for frame in survey.measurable if frame.key not in done]
@@ -222,7 +226,8 @@ def load_result(out: Path, *, section_length_m: float) -> SurveyResult:
         OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
     """
     with _reopened(out) as (survey, journal):
-        return assemble(survey, _valid_rows(survey, journal), RunSettings(section_length_m=section_length_m))
+        rows = _valid_rows(survey, journal)
+        return assemble(survey, rows, journal.cracks, RunSettings(section_length_m=section_length_m))
 
 
 @contextmanager
@@ -267,7 +272,7 @@ def _publish(
 ) -> tuple[SurveyResult, dict[str, float]]:
     """Writes all products from the journal; returns the result and the seconds per stage."""
     source, rows = journal.fact("source"), _valid_rows(survey, journal)
-    result = assemble(survey, rows, settings)
+    result = assemble(survey, rows, journal.cracks, settings)
     seconds = _total_seconds(rows.values())
     info = {
         "crackmap": version("crackmap"),
@@ -278,7 +283,7 @@ def _publish(
         "section_length_m": settings.section_length_m,
     }
     write_section_strips(result, out, wanted=settings.strips)
-    write_products(result, out, run_info=info, pictures=_pictures(result, rows), seconds=seconds)
+    write_products(result, out, run_info=info, pictures=_pictures(result, rows, journal.cracks), seconds=seconds)
     return result, seconds
 
 
@@ -287,14 +292,16 @@ def _valid_rows(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
     return {row.key: row for row in journal.rows() if hashes.get(row.key) == row.frame_hash}
 
 
-def assemble(survey: Survey, rows: Mapping[str, JournalRow], settings: RunSettings) -> SurveyResult:
-    """The result of a survey as a function of its journal rows alone."""
+def assemble(
+    survey: Survey, rows: Mapping[str, JournalRow], cracks_of: CracksOf, settings: RunSettings
+) -> SurveyResult:
+    """The result of a survey as a function of its journal alone."""
     copies = _copies(survey, rows)
     outcomes = [_outcome(frame, rows.get(frame.key), copies.get(frame.key)) for frame in survey.frames]
     cracks = merge_cracks(
-        [(frame, rows[frame.key].cracks) for frame in survey.frames if frame.key in rows and frame.key not in copies],
-        settings=settings.merge,
-    )
+        [frame for frame in survey.frames if frame.key in rows and frame.key not in copies],
+        lambda frame: cracks_of(frame.key), settings=settings.merge,
+    )  # fmt: skip
     outcomes, cracks = along_route(outcomes, cracks, survey.routing)
     for frame, reason in survey.unplaced:
         outcomes.append(_without_position(frame, rows.get(frame.key), reason, copies.get(frame.key)))
@@ -327,7 +334,7 @@ def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> Fram
     if original is not None:
         return FrameOutcome(frame, "duplicate", f"the same file as {original}: this stretch of road was not seen")
     return FrameOutcome(
-        frame, row.status, row.reason, footprint(frame), row.segmented_share, len(row.cracks), row.mask_name
+        frame, row.status, row.reason, footprint(frame), row.segmented_share, row.crack_count, row.mask_name
     )
 
 
@@ -336,7 +343,7 @@ def _without_position(frame: Frame, row: JournalRow | None, reason: str, origina
     if row is None or original is not None or row.status not in ("ok", "no_crack"):
         return _outcome(frame, row, original)
     return FrameOutcome(
-        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, len(row.cracks), row.mask_name
+        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, row.crack_count, row.mask_name
     )  # fmt: skip
 
 
@@ -353,16 +360,12 @@ def _total_seconds(rows: Iterable[JournalRow]) -> dict[str, float]:
     return {stage: round(seconds, 3) for stage, seconds in total.items()}
 
 
-def _pictures(result: SurveyResult, rows: Mapping[str, JournalRow]) -> dict[str, bytes]:
+def _pictures(result: SurveyResult, rows: Mapping[str, JournalRow], cracks_of: CracksOf) -> dict[str, bytes]:
     """JPEG pictures, cracks drawn in, of the frames with the greatest crack length."""
-
-    def crack_length_px(outcome: FrameOutcome) -> float:
-        return sum(crack.length_px for crack in rows[outcome.frame.key].cracks)
-
-    cracked = [outcome for outcome in result.outcomes if outcome.status == "ok"]
-    worst = sorted(cracked, key=lambda outcome: (-crack_length_px(outcome), outcome.frame.key))[:PICTURES]
+    cracked = [outcome.frame for outcome in result.outcomes if outcome.status == "ok"]
+    worst = sorted(cracked, key=lambda frame: (-rows[frame.key].crack_length_px, frame.key))[:PICTURES]
     drawn = {}
-    for item in worst:
-        with open_image(item.frame.path) as source:
-            drawn[item.frame.key] = overlay_jpeg(source, rows[item.frame.key].cracks)
+    for frame in worst:
+        with open_image(frame.path) as source:
+            drawn[frame.key] = overlay_jpeg(source, cracks_of(frame.key))
     return drawn

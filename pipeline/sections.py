@@ -240,6 +240,11 @@ def _tally_by_chainage(
         chainage = np.clip(crack.chainage_at_m, low, max(low, high - TOUCH_M))
         first = math.floor(float(chainage.min()) / length_m)
         last = math.floor(float(chainage.max()) / length_m)
+        if first == last:
+            lengths = _scaled_lengths(crack.line_xy, crack.length_m)
+            _count(tallies[crack.recording, first], crack, _quantities(lengths, crack.width_mm))
+            tallies[crack.recording, first].count += not crack.joint
+            continue
         levels = [index * length_m for index in range(first + 1, last + 1)]
         places = places_with_crossings(chainage, levels)
         middle = (read_at(places[:-1], chainage) + read_at(places[1:], chainage)) / 2
@@ -248,10 +253,7 @@ def _tally_by_chainage(
         lengths = _scaled_lengths(read_at(places, crack.line_xy), crack.length_m)
         for index in np.unique(number):
             of_section = number == index
-            if crack.joint:
-                tallies[crack.recording, int(index)].joint_m += float(lengths[of_section].sum())
-                continue
-            tallies[crack.recording, int(index)].add(*_quantities(lengths, widths, of_section), _class_of(crack))
+            _count(tallies[crack.recording, int(index)], crack, _quantities(lengths, widths, of_section))
         centre = (float(chainage.min()) + float(chainage.max())) / 2
         tallies[crack.recording, math.floor(centre / length_m)].count += not crack.joint
     return tallies
@@ -262,14 +264,18 @@ def _tally_by_frame(cracks: Sequence[RoadCrack]) -> dict[str, _Tally]:
     for crack in cracks:
         if crack.chainage_at_m is not None or crack.width_mm is None or crack.length_m is None:
             continue
-        lengths = _scaled_lengths(crack.line_xy, crack.length_m)
         tally = tallies[crack.frame_keys[0]]
-        if crack.joint:
-            tally.joint_m += crack.length_m
-            continue
-        tally.add(*_quantities(lengths, crack.width_mm, np.full(len(lengths), True)), _class_of(crack))
-        tally.count += 1
+        _count(tally, crack, _quantities(_scaled_lengths(crack.line_xy, crack.length_m), crack.width_mm))
+        tally.count += not crack.joint
     return tallies
+
+
+def _count(tally: _Tally, crack: RoadCrack, quantities: tuple[float, float, float]) -> None:
+    """Adds length, area and greatest width of a crack, or of a part of it; of a joint the length alone."""
+    if crack.joint:
+        tally.joint_m += quantities[0]
+    else:
+        tally.add(*quantities, _class_of(crack))
 
 
 def _scaled_lengths(line_xy: FloatArray, length_m: float) -> FloatArray:
@@ -279,11 +285,15 @@ def _scaled_lengths(line_xy: FloatArray, length_m: float) -> FloatArray:
     return lengths * (length_m / total) if total > 0 else np.full(len(lengths), length_m / len(lengths))
 
 
-def _quantities(lengths: FloatArray, widths: FloatArray, chosen: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Length (m), area (m2) and greatest width (mm) of the chosen segments of a line."""
-    mean_mm = (widths[:-1] + widths[1:]) / 2
-    widest = np.maximum(widths[:-1], widths[1:])[chosen].max()
-    return float(lengths[chosen].sum()), float((lengths * mean_mm)[chosen].sum() / 1e3), float(widest)
+def _quantities(
+    lengths: FloatArray, widths: FloatArray, chosen: NDArray[np.bool_] | None = None
+) -> tuple[float, float, float]:
+    """Length (m), area (m2) and greatest width (mm) of a line, or of its chosen segments."""
+    starts, ends = widths[:-1], widths[1:]
+    if chosen is not None:
+        lengths, starts, ends = lengths[chosen], starts[chosen], ends[chosen]
+    area_m2 = float(lengths @ (starts + ends)) / 2e3
+    return float(lengths.sum()), area_m2, float(max(starts.max(), ends.max()))
 
 
 def _class_of(crack: RoadCrack) -> str:

@@ -50,7 +50,7 @@ def run_status(out: Path) -> RunStatus:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             journal = Journal(connection)
-            rows = list(journal.marks())
+            rows = list(journal.rows())
             plan = journal.fact("plan") or {}
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path}: cannot be read as a journal ({error}); was it made by this version?") from error

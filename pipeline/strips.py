@@ -43,6 +43,10 @@ class Piece:
         """(M, 2) vertices in output coordinates."""
         return self.frame.placement.to_output_xy(self.local_xy)
 
+    def at_vertices(self, values: FloatArray) -> FloatArray:
+        """Values (N,) or (N, k) of the crack's vertices at those of the piece."""
+        return read_at(self.places, values) if any(self.cut) else values
+
     def ends_at_border(self, side: int) -> bool:
         """Whether end 0 or 1 stops at the image border, as far as the crack itself is said to touch it."""
         if not self.crack.touches_border or self.cut[side]:

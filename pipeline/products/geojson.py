@@ -1,43 +1,27 @@
-"""Cracks as GeoJSON (RFC 7946): longitude and latitude of WGS 84, cut at the antimeridian.
+"""Lines as GeoJSON features (RFC 7946): longitude and latitude of WGS 84, cut at the antimeridian.
 
 Written here and not by GDAL, which takes «-50.9999990» for rounding noise of -51 and moves a vertex by 10 cm.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyproj import CRS, Transformer
+from pyproj import Transformer
 
-from crackmap.pipeline.products.publish import publishing
-from crackmap.pipeline.products.rows import CRACK_FIELDS, values
-from crackmap.pipeline.records import OutputFrame, RoadCrack
 from crackmap.stages.records import FloatArray
 
 DECIMALS = 9
 """The ninth decimal of a degree is a tenth of a millimetre; rounded to centimetres, short segments get longer."""
 
 
-def write_geojson(path: Path, cracks: Sequence[RoadCrack], output: OutputFrame) -> None:
-    """Writes one feature per crack with the attributes of the GeoPackage; `output` must be a map.
-
-    Raises:
-        StorageError: the file could not be written.
-    """
-    to_degrees = Transformer.from_crs(CRS.from_wkt(output.crs_wkt), "OGC:CRS84", always_xy=True)
-    with publishing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write('{"type": "FeatureCollection", "name": "cracks", "features": [')
-        for number, crack in enumerate(cracks):
-            degrees = np.column_stack(to_degrees.transform(*crack.line_xy.T))
-            properties = dict(zip((field.name for field in CRACK_FIELDS), values(CRACK_FIELDS, crack), strict=True))
-            feature = {"type": "Feature", "properties": properties, "geometry": _geometry(degrees)}
-            file.write((",\n" if number else "\n") + json.dumps(feature, ensure_ascii=False, allow_nan=False))
-        file.write("\n]}\n")
+def feature(line_xy: FloatArray, properties: Mapping[str, Any], to_degrees: Transformer) -> dict[str, Any]:
+    """A line (N, 2) in map coordinates as a GeoJSON feature."""
+    degrees = np.column_stack(to_degrees.transform(*line_xy.T))
+    return {"type": "Feature", "properties": dict(properties), "geometry": _geometry(degrees)}
 
 
 def _geometry(degrees: FloatArray) -> dict[str, Any]:

@@ -30,12 +30,26 @@ def publishing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{_digest(path.name)}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(temporary)
+            yield temporary
+            _sync(temporary, os.O_RDWR)
+            os.replace(temporary, path)  # noqa: PTH105
+            _sync(path.parent, os.O_RDONLY)
+    finally:
         _remove(temporary)
-        yield temporary
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)  # noqa: PTH105
-        _sync(path.parent, os.O_RDONLY)
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """What goes wrong inside, where a part of `path` is written, names it.
+
+    Raises:
+        StorageError: in place of any error of the system or of a library that writes.
+    """
+    try:
+        yield
     # CPLE_BaseError is what rasterio lets through when a COG copy runs out of space; it has no public name.
     except (OSError, DataSourceError, DataLayerError, sqlite3.Error, RasterioError, CPLE_BaseError) as error:
         if isinstance(error, CrackmapError):
@@ -44,8 +58,6 @@ def publishing(path: Path) -> Iterator[Path]:
             f"{path}: could not be written ({_reason(error)}); check that the folder is writable and the disk "
             "not full, then run the same command again: finished frames are kept"
         ) from error
-    finally:
-        _remove(temporary)
 
 
 def publish_bytes(path: Path, content: bytes) -> None:

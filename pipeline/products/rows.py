@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from crackmap.pipeline.polyline import weighted_quantile
+from crackmap.pipeline.polyline import weighted_mean, weighted_quantile
 from crackmap.pipeline.records import FrameOutcome, RoadCrack, RoadNetwork, Section
 from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import FloatArray
@@ -55,8 +55,7 @@ def mean_width(line_xy: FloatArray, widths: FloatArray | None) -> float | None:
     """Width averaged along the line, in the unit of `widths`."""
     if widths is None:
         return None
-    weights = vertex_weights(line_xy)
-    return float(widths @ weights / weights.sum())
+    return weighted_mean(widths, vertex_weights(line_xy))
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -8,16 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from crackmap.pipeline.products.publish import publish_bytes
-from crackmap.pipeline.products.rows import CRACK_FIELDS, PATTERN_FIELDS, SECTION_FIELDS, Value, printable, values
-from crackmap.pipeline.records import FrameOutcome, RoadCrack, RoadNetwork, Section
+from crackmap.pipeline.products.rows import PATTERN_FIELDS, SECTION_FIELDS, Value, printable, values
+from crackmap.pipeline.records import FrameOutcome, RoadNetwork, Section
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula (OWASP, CSV Injection)."""
-
-
-def write_cracks_csv(path: Path, cracks: Sequence[RoadCrack]) -> None:
-    """One row per crack, equal to the `cracks` layer of the GeoPackage without its geometry."""
-    _write(path, [field.name for field in CRACK_FIELDS], (values(CRACK_FIELDS, crack) for crack in cracks))
 
 
 def write_patterns_csv(path: Path, patterns: Sequence[RoadNetwork]) -> None:
@@ -40,10 +35,10 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([safe_cell(value) for value in row] for row in rows)
     publish_bytes(path, text.getvalue().encode("utf-8"))
 
 
-def _cell(value: Value) -> Value:
+def safe_cell(value: Value) -> Value:
     """Numbers as they are; text with a leading quote where a spreadsheet would calculate."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

@@ -1,10 +1,10 @@
-"""Layers as geopandas frames, and the files of them that other programs read: GeoPackage and GeoParquet."""
+"""The layers of the GeoPackage beside the cracks, and what all coordinates mean."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,9 +16,7 @@ from pyproj import CRS
 
 from crackmap.pipeline.networks import polygon_of
 from crackmap.pipeline.products.notes import all_notes
-from crackmap.pipeline.products.publish import publishing
 from crackmap.pipeline.products.rows import (
-    CRACK_FIELDS,
     FRAME_FIELDS,
     PATTERN_FIELDS,
     SECTION_FIELDS,
@@ -26,14 +24,11 @@ from crackmap.pipeline.products.rows import (
     table,
 )
 from crackmap.pipeline.products.styles import layer_styles
-from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
+from crackmap.pipeline.records import CoordinateKind, OutputFrame, SurveyResult
 from crackmap.stages.records import FloatArray
 
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Written as the date of change, so that equal results are equal bytes; run.json is where the real date belongs."""
-
-CHUNK = 50_000
-"""Cracks written at once: memory does not follow the length of the survey."""
 
 MEANING = {
     CoordinateKind.MAP: "Coordinates are map coordinates of the CRS of this file, in metres.",
@@ -50,48 +45,18 @@ def meaning(output: OutputFrame) -> str:
     return MEANING[output.kind] + extra
 
 
-def write_geopackage(path: Path, result: SurveyResult) -> None:
-    """Writes the layers cracks, patterns, sections and frames, their QGIS styles, and what the coordinates mean.
-
-    The bytes are a function of the result alone.
-
-    Raises:
-        StorageError: the file could not be written.
-    """
-    with publishing(path) as temporary, fixed_date():
-        for start in range(0, max(len(result.cracks), 1), CHUNK):
-            frame = crack_layer(result.cracks[start : start + CHUNK], result.output)
-            pyogrio.write_dataframe(
-                frame, temporary, layer="cracks", driver="GPKG", geometry_type="LineString", append=start > 0,
-                # 1.4 differs in nothing used here, but GDAL before 3.7 and QGIS before 3.32 warn about it.
-                dataset_options={"VERSION": "1.3"},
-            )  # fmt: skip
-        polygons = {
-            "patterns": (table(PATTERN_FIELDS, result.networks), [polygon_of(n) for n in result.networks]),
-            "sections": (table(SECTION_FIELDS, result.sections), [_polygon(s.outline_xy) for s in result.sections]),
-            "frames": (table(FRAME_FIELDS, result.outcomes), [_polygon(o.footprint_xy) for o in result.outcomes]),
-        }
-        for name, (rows, geometry) in polygons.items():
-            layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
-            pyogrio.write_dataframe(layer, temporary, layer=name, driver="GPKG", geometry_type="Polygon")
-        pyogrio.write_dataframe(_info(result), temporary, layer="crackmap_info", driver="GPKG")
-        pyogrio.write_dataframe(_style_table(result), temporary, layer="layer_styles", driver="GPKG", FID="id")
-
-
-def write_geoparquet(path: Path, result: SurveyResult) -> None:
-    """Writes the cracks as GeoParquet with the CRS of the run, also where that is an engineering CRS.
-
-    Raises:
-        StorageError: the file could not be written.
-    """
-    with publishing(path) as temporary:
-        crack_layer(result.cracks, result.output).to_parquet(temporary, index=False)
-
-
-def crack_layer(cracks: Sequence[RoadCrack], output: OutputFrame) -> gpd.GeoDataFrame:
-    """The attributes of cracks with their lines."""
-    lines = [shapely.LineString(crack.line_xy) for crack in cracks]
-    return gpd.GeoDataFrame(table(CRACK_FIELDS, cracks), geometry=gpd.GeoSeries(lines), crs=crs_of(output))
+def write_other_layers(path: Path, result: SurveyResult) -> None:
+    """Adds patterns, sections and frames to a GeoPackage, with QGIS styles, and what the coordinates mean."""
+    polygons = {
+        "patterns": (table(PATTERN_FIELDS, result.networks), [polygon_of(n) for n in result.networks]),
+        "sections": (table(SECTION_FIELDS, result.sections), [_polygon(s.outline_xy) for s in result.sections]),
+        "frames": (table(FRAME_FIELDS, result.outcomes), [_polygon(o.footprint_xy) for o in result.outcomes]),
+    }
+    for name, (rows, geometry) in polygons.items():
+        layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
+        pyogrio.write_dataframe(layer, path, layer=name, driver="GPKG", geometry_type="Polygon")
+    pyogrio.write_dataframe(_info(result), path, layer="crackmap_info", driver="GPKG")
+    pyogrio.write_dataframe(_style_table(result), path, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def crs_of(output: OutputFrame) -> CRS:

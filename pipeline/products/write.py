@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
-from crackmap.pipeline.products.geojson import write_geojson
+from crackmap.pipeline.products.cracks import write_cracks
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays, sha256_of
 from crackmap.pipeline.products.report import write_report
 from crackmap.pipeline.products.strip_images import STRIPS_FOLDER, strip_name
 from crackmap.pipeline.products.tables import (
-    write_cracks_csv,
     write_patterns_csv,
     write_sections_csv,
     write_skipped_csv,
 )
-from crackmap.pipeline.products.vectors import meaning, write_geopackage, write_geoparquet
+from crackmap.pipeline.products.vectors import meaning
 from crackmap.pipeline.records import STATUSES, CoordinateKind, SurveyResult
 
 FORMAT = 1
@@ -62,14 +61,10 @@ def write_products(
     # What stands for older products must not outlive them.
     _remove(out / SUCCESS_NAME)
     _remove(out / "run.json")
-    write_geopackage(out / "crackmap.gpkg", result)
-    write_cracks_csv(out / "cracks.csv", result.cracks)
+    write_cracks(out, result)
     write_patterns_csv(out / "patterns.csv", result.networks)
     write_sections_csv(out / "sections.csv", result.sections)
-    write_geoparquet(out / "cracks.parquet", result)
-    if result.output.kind is CoordinateKind.MAP:
-        write_geojson(out / "cracks.geojson", result.cracks, result.output)
-    else:
+    if result.output.kind is not CoordinateKind.MAP:
         _remove(out / "cracks.geojson")
     if any(outcome.lost for outcome in result.outcomes):
         write_skipped_csv(out / "skipped.csv", result.outcomes)

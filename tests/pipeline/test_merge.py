@@ -60,7 +60,8 @@ def survey(lines_on_road, frames, **kwargs):
 
 
 def merged(per_frame, **settings) -> tuple[RoadCrack, ...]:
-    return merge_cracks(per_frame, settings=MergeSettings(**settings))
+    of = {frame.key: cracks for frame, cracks in per_frame}
+    return merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings(**settings))
 
 
 FRAMES = [road_frame(c) for c in (0.0, 2.0, 4.0, 6.0)]

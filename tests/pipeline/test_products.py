@@ -66,7 +66,8 @@ def survey(output: OutputFrame, *, names=(), frames=30, origin=(0.0, 0.0), azimu
         skipped = i == frames - 1
         status.append((frame, "skipped" if skipped else "ok" if cracks else "no_crack"))
         per_frame.append((frame, () if skipped else tuple(cracks)))
-    cracks = merge_cracks(per_frame, settings=MergeSettings())
+    of = {frame.key: cracks for frame, cracks in per_frame}
+    cracks = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
     outcomes = [
         FrameOutcome(f, s, "unreadable: <b>cut off</b>" if s == "skipped" else "", footprint(f), 0.25, len(c))
         for (f, s), (_, c) in zip(status, per_frame, strict=True)
@@ -227,7 +228,8 @@ def rasters(*origins, azimuth=0.0, skip=()) -> SurveyResult:
     frames = [Frame(f"{i}.tif", Path(f"{i}.tif"), (900, 1500), "R", Placement(origin, azimuth), None, ground)
               for i, origin in enumerate(origins)]  # fmt: skip
     per_frame = [(frame, (drawn_crack(frame, rng),)) for frame in frames]
-    cracks = merge_cracks(per_frame, settings=MergeSettings())
+    of = {frame.key: cracks for frame, cracks in per_frame}
+    cracks = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
     outcomes = [FrameOutcome(f, "skipped" if i in skip else "ok", "", footprint(f)) for i, f in enumerate(frames)]
     return SurveyResult(MAP, tuple(outcomes), cracks, make_sections(outcomes, cracks, output=MAP))
 
