@@ -18,6 +18,10 @@ from crackmap.calibration.lens import Lens
 FloatArray = NDArray[np.float64]
 
 
+LARGEST = 1e12
+"""No road needs greater numbers in a homography; with those near the greatest floats nothing can be computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class GroundLimits:
     """How far a ground plane is trusted.
@@ -71,10 +75,11 @@ class GroundPlane:
         require(
             self.ground_from_pixel.shape == (3, 3), "ground_from_pixel", "shape (3, 3)", self.ground_from_pixel.shape
         )
-        if not np.isfinite(self.ground_from_pixel).all() or abs(np.linalg.det(self.ground_from_pixel)) < 1e-15:
+        plain = (np.abs(self.ground_from_pixel) <= LARGEST).all()
+        if not plain or abs(np.linalg.det(self.ground_from_pixel)) < 1e-15:
             raise CalibrationError(
-                "ground_from_pixel: expected an invertible homography, got a singular one; "
-                "check that the points it was made from are not on one line"
+                f"ground_from_pixel: expected an invertible homography of numbers to {LARGEST:.0e}, got "
+                f"{'a singular one' if plain else 'others'}; check that the points it was made from are not on one line"
             )
 
     @classmethod

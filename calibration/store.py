@@ -28,7 +28,6 @@ command = "crackmap calibrate ..."
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +36,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crackmap.calibration.errors import CalibrationError, StorageError
+from crackmap.calibration.errors import CalibrationError, InputError, StorageError
+from crackmap.calibration.files import read_toml
 from crackmap.calibration.lens import Lens
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 
@@ -124,8 +124,8 @@ def read_calibration(path: Path) -> Calibration:
         CalibrationError: it is missing, not TOML, of a newer format, has an unknown key or a wrong value.
     """
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = read_toml(path)
+    except InputError as error:
         raise CalibrationError(
             f"{path.name}: cannot be read as a calibration file ({error}); make one with `crackmap calibrate`"
         ) from error
@@ -215,5 +215,6 @@ def _toml(value: Any) -> str:
         return repr(number) if math.isfinite(number) else str(number)
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text) + '"'
+    # Bytes of a file name that are no text become backslash escapes: TOML has none for them.
+    text = str(value).encode("utf-8", "backslashreplace").decode().replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text) + '"'

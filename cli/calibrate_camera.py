@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import existing_path, json_option
 from crackmap.cli.progress import frame_progress
 from crackmap.cli.types import BoardType, LengthType
@@ -69,9 +70,9 @@ def command(
             progress=tell,
         )
     if as_json:
-        click.echo(json.dumps(camera_report(made), indent=1, allow_nan=False))
+        echo(json.dumps(camera_report(made), indent=1, allow_nan=False))
         return
     for line in camera_lines(made):
-        click.echo(line)
-    click.echo(f"\nWritten: {', '.join(map(str, (out, *made.pictures)))}")
-    click.echo(f"Next: crackmap calibrate plane --lens {out} ... gives the road plane of this camera.")
+        echo(line)
+    echo(f"\nWritten: {', '.join(map(str, (out, *made.pictures)))}")
+    echo(f"Next: crackmap calibrate plane --lens {out} ... gives the road plane of this camera.")

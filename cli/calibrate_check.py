@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import existing_path, images_argument, json_option
 
 
@@ -33,9 +34,9 @@ def command(calibration: Path, images: tuple[Path, ...], out: Path | None, step_
     found = check_plane(calibration, image_paths(images), out=out, step_m=step_m)
     pictures = [str(path) for path in found.pictures]
     if as_json:
-        click.echo(json.dumps({**found.numbers, "pictures": pictures}, indent=1, allow_nan=False))
+        echo(json.dumps({**found.numbers, "pictures": pictures}, indent=1, allow_nan=False))
         return
     for line in [*plane_table(found.numbers), *found.sentences]:
-        click.echo(line)
+        echo(line)
     if pictures:
-        click.echo(f"Look at the {len(pictures)} pictures in {out}: lane lines must run along the grid.")
+        echo(f"Look at the {len(pictures)} pictures in {out}: lane lines must run along the grid.")

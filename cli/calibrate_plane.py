@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import existing_path, gsd_option, json_option
 from crackmap.cli.progress import frame_progress
 from crackmap.cli.types import BoardType, LengthType, NumbersType, SizeType
@@ -127,11 +128,11 @@ def command(
         out, made, camera=camera, scale_percent=percent, command=" ".join(["crackmap", *sys.argv[1:]])
     )
     if as_json:
-        click.echo(json.dumps(numbers, indent=1, allow_nan=False))
+        echo(json.dumps(numbers, indent=1, allow_nan=False))
         return
     for line in [f"method: {made.method}", *made.found, *plane_table(numbers)]:
-        click.echo(line)
-    click.echo(f"Written: {out}. Look at it: crackmap calibrate check {out} IMAGE -o check")
+        echo(line)
+    echo(f"Written: {out}. Look at it: crackmap calibrate check {out} IMAGE -o check")
 
 
 def _method(request: Request) -> str:

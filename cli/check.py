@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import existing_path, gsd_option, loading_options
 from crackmap.cli.progress import frame_progress
 
@@ -37,17 +38,17 @@ def command(
 
     found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm, follow_links=follow_links)
     for note in found.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo(one_line(f"Note: {note}"), err=True)
     limits = LoadLimits(pixels=max_mpx * 10**6)
     with frame_progress("Checking", len(found.measurable)) as progress:
         findings = check_survey(found, workers=workers, limits=limits, progress=progress)
     total = len(found.measurable) + len(found.skipped)
     if as_json:
-        click.echo(json.dumps({"images": total, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        echo(json.dumps({"images": total, "findings": [asdict(finding) for finding in findings]}, indent=2))
         return 3 if findings else 0
     for finding in findings:
-        click.echo(f"{finding.status}  {finding.key}: {finding.reason}")
+        echo(one_line(f"{finding.status}  {finding.key}: {finding.reason}"))
     counts = Counter(finding.status for finding in findings)
     parts = [f"{count} {status}" for status, count in sorted(counts.items())]
-    click.echo(f"{total} images: {total - len(findings)} would be measured{''.join(f', {part}' for part in parts)}.")
+    echo(f"{total} images: {total - len(findings)} would be measured{''.join(f', {part}' for part in parts)}.")
     return 3 if findings else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from crackmap.calibration.errors import InputError
+from crackmap.cli.console import echo
 from crackmap.cli.options import data_option, json_option
 from crackmap.cli.progress import frame_progress
 
@@ -48,7 +49,7 @@ def command(names: tuple[str, ...], split: str, data: Path | None, as_json: bool
         with frame_progress(f"Reading {name}", 1) as progress:
             summaries.append(check_set(name, split, data, progress=progress))
     if as_json:
-        click.echo(json.dumps([asdict(summary) for summary in summaries], indent=2))
+        echo(json.dumps([asdict(summary) for summary in summaries], indent=2))
     else:
-        click.echo(summary_table(summaries))
+        echo(summary_table(summaries))
     return 4 if any(summary.problems for summary in summaries) else 0

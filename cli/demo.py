@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import device_option, weights_options
 from crackmap.cli.progress import frame_progress
 
@@ -42,6 +43,6 @@ def command(out: Path, seed: int, detect_weights: Path | None, segment_weights: 
             progress=progress, options=RunOptions(rerun_changed=True), command="crackmap demo",
         )  # fmt: skip
     rows, false_m = compare(truth, summary.result.cracks)
-    click.echo(comparison_table(rows, false_m))
+    echo(comparison_table(rows, false_m))
     print_summary(summary, out / "result")
     return 3 if summary.skipped else 0

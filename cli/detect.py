@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import device_option, images_argument, json_option, weights_options
 
 
@@ -30,11 +31,11 @@ def command(
         single.image_paths(images), settings=settings, weights=detect_weights, device=device, out=out
     )
     if as_json:
-        click.echo(json.dumps(reports, indent=1))
+        echo(json.dumps(reports, indent=1))
     else:
         for report in reports:
             share = 100 * report["area_share"]
-            click.echo(f"{report['image']}: {len(report['regions'])} regions, {share:.1f} % of the image passed on")
+            echo(f"{report['image']}: {len(report['regions'])} regions, {share:.1f} % of the image passed on")
     for reason in failed:
-        click.echo(f"Skipped {reason}", err=True)
+        echo(one_line(f"Skipped {reason}"), err=True)
     return 3 if failed else 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import (
     data_option,
     device_option,
@@ -61,9 +62,9 @@ def segment(
             segmenter, data_set=data_set, split=split, data=data, pictures=pictures, progress=progress
         )  # fmt: skip
     if as_json:
-        click.echo(json.dumps({"set": data_set, "split": split, **segmentation_report(result)}, indent=2))
+        echo(json.dumps({"set": data_set, "split": split, **segmentation_report(result)}, indent=2))
     else:
-        click.echo(f"segment on {data_set} {split}, whole images, probability 0.5\n{segmentation_table(result)}")
+        echo(f"segment on {data_set} {split}, whole images, probability 0.5\n{segmentation_table(result)}")
 
 
 @command.command()
@@ -100,9 +101,9 @@ def detect(
             "grow_px": grow_px,
             **detection_report(result),
         }
-        click.echo(json.dumps(report, indent=2))
+        echo(json.dumps(report, indent=2))
     else:
-        click.echo(f"detect on {data_set} {split}, score {score:g}, margin {margin_px:g} px\n{detection_table(result)}")
+        echo(f"detect on {data_set} {split}, score {score:g}, margin {margin_px:g} px\n{detection_table(result)}")
 
 
 @command.command()
@@ -134,9 +135,9 @@ def screen(
         pictures=pictures,
     )  # fmt: skip
     if as_json:
-        click.echo(json.dumps({"set": names, "split": split, "seed": seed, **screen_report(result)}, indent=2))
+        echo(json.dumps({"set": names, "split": split, "seed": seed, **screen_report(result)}, indent=2))
     else:
-        click.echo(f"screen on {', '.join(names)} {split}, threshold {threshold:g}\n{screen_table(result)}")
+        echo(f"screen on {', '.join(names)} {split}, threshold {threshold:g}\n{screen_table(result)}")
 
 
 @command.command("false-cracks")
@@ -183,9 +184,9 @@ def false_cracks(
             )  # fmt: skip
     scores = module.score_false_lengths(found)
     if as_json:
-        click.echo(json.dumps(module.false_report(found, scores), indent=2))
+        echo(json.dumps(module.false_report(found, scores), indent=2))
     else:
-        click.echo(module.false_table(scores))
+        echo(module.false_table(scores))
 
 
 @command.command()
@@ -206,7 +207,7 @@ def widths(
     segmenter = Segmenter.load(weights_of("segment", segment_weights), device)
     with frame_progress("Drawing", 1) as progress:
         scores = evaluate_widths(segmenter, count=count, seed=seed, pictures=pictures, progress=progress)
-    click.echo(json.dumps(width_report(scores), indent=2) if as_json else width_table(scores))
+    echo(json.dumps(width_report(scores), indent=2) if as_json else width_table(scores))
 
 
 @command.command()
@@ -253,11 +254,9 @@ def measure(
     with frame_progress("Measuring", frames) as progress:
         errors = evaluate_measure(settings, mask_kind=mask_kind, stages=stages, progress=progress)
     if as_json:
-        click.echo(json.dumps({"mask": mask_kind, "camera": camera, "seed": seed, **report(errors)}, indent=2))
+        echo(json.dumps({"mask": mask_kind, "camera": camera, "seed": seed, **report(errors)}, indent=2))
     else:
-        click.echo(
-            f"measure on {frames} drawn frames, {camera} camera, seed {seed}, mask: {mask_kind}\n{table(errors)}"
-        )
+        echo(f"measure on {frames} drawn frames, {camera} camera, seed {seed}, mask: {mask_kind}\n{table(errors)}")
 
 
 @command.command()
@@ -282,6 +281,6 @@ def survey(truth: Path, runs: tuple[Path, ...], section_length_m: float, as_json
 
     errors, repeats = evaluate_surveys(truth, runs, section_length_m=section_length_m)
     if as_json:
-        click.echo(json.dumps(survey_report([str(run) for run in runs], errors, repeats), indent=2))
+        echo(json.dumps(survey_report([str(run) for run in runs], errors, repeats), indent=2))
     else:
-        click.echo(survey_table([str(run) for run in runs], errors, repeats))
+        echo(survey_table([str(run) for run in runs], errors, repeats))

@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import device_option, images_argument, weights_options
 
 
@@ -37,7 +38,7 @@ def command(
     weights = detect_weights if what == "detect" else screen_weights
     written, failed = explain_images(image_paths(images), what=what, weights=weights, device=device, out=out)
     for path in written:
-        click.echo(str(path))
+        echo(str(path))
     for reason in failed:
-        click.echo(f"Skipped {reason}", err=True)
+        echo(one_line(f"Skipped {reason}"), err=True)
     return 3 if failed else 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from crackmap.cli.console import echo
+
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "segmentation-models-pytorch", "opencv-python", "numpy",
             "shapely", "rasterio", "pyproj", "pyogrio")  # fmt: skip
 
@@ -18,12 +20,12 @@ def command() -> None:
 
     from crackmap.stages.weights import shipped_weights
 
-    click.echo(f"crackmap {version('crackmap')}, Python {platform.python_version()}, {platform.platform()}")
+    echo(f"crackmap {version('crackmap')}, Python {platform.python_version()}, {platform.platform()}")
     for name in PACKAGES:
-        click.echo(f"  {name} {version(name)}")
-    click.echo(f"CPU threads: {torch.get_num_threads()}")
+        echo(f"  {name} {version(name)}")
+    echo(f"CPU threads: {torch.get_num_threads()}")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    click.echo(f"GPUs: {', '.join(gpus) or 'none'}")
+    echo(f"GPUs: {', '.join(gpus) or 'none'}")
     for stage in ("detect", "segment"):
         weights = shipped_weights(stage)
-        click.echo(f"Weights of {stage}: {weights.name}, {weights.net}, sha256 {weights.sha256[:16]}")
+        echo(f"Weights of {stage}: {weights.name}, {weights.net}, sha256 {weights.sha256[:16]}")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from crackmap.calibration.errors import CrackmapError
+from crackmap.cli.console import echo
 from crackmap.cli.group import LazyGroup
 
 COMMANDS = {
@@ -74,7 +75,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Run the same command again to go on.", err=True)
+        echo("Interrupted. Run the same command again to go on.", err=True)
         sys.exit(130)
     except CrackmapError as error:
         _report(str(error), debug)
@@ -101,7 +102,7 @@ def _import_remedy(error: ImportError) -> str:
 def _report(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    click.echo(f"Error: {message}", err=True)
+    echo(f"Error: {message}", err=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import (
     device_option,
     existing_path,
@@ -75,7 +76,7 @@ def command(
     reports, failed = single.measure_images(
         single.image_paths(images), stages, gsd_mm=gsd_mm, out=out, mask=mask, width_edges=width_edges
     )
-    click.echo(json.dumps(reports, indent=1, allow_nan=False) if as_json else measure_table(reports))
+    echo(json.dumps(reports, indent=1, allow_nan=False) if as_json else measure_table(reports))
     for reason in failed:
-        click.echo(f"Skipped {reason}", err=True)
+        echo(one_line(f"Skipped {reason}"), err=True)
     return 3 if failed else 0

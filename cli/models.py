@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ def list_models(as_json: bool) -> None:
     if as_json:
         rows = [{"name": item.name, "stage": item.stage, "about": item.about, "published": item.published,
                  "ships": item.name in DEFAULTS.values()} for item in PRESETS.values()]  # fmt: skip
-        click.echo(json.dumps(rows, indent=1))
+        echo(json.dumps(rows, indent=1))
         return
     width = max(map(len, PRESETS))
     for preset in PRESETS.values():
         mark = "*" if preset.name in DEFAULTS.values() else " "
-        click.echo(f"{mark} {preset.name:<{width}}  {preset.stage:<8} {preset.about}")
-    click.echo("\n* its weights come with crackmap. More: crackmap models show NAME")
+        echo(f"{mark} {preset.name:<{width}}  {preset.stage:<8} {preset.about}")
+    echo("\n* its weights come with crackmap. More: crackmap models show NAME")
 
 
 @command.command()
@@ -46,24 +47,24 @@ def show(name: str, as_json: bool) -> None:
     preset = preset_called(name)
     report = _report(preset)
     if as_json:
-        click.echo(json.dumps(report, indent=1))
+        echo(json.dumps(report, indent=1))
         return
-    click.echo(f"{preset.name} ({preset.stage}): {preset.about}")
+    echo(f"{preset.name} ({preset.stage}): {preset.about}")
     for title in ("source", "published"):
         if report[title]:
-            click.echo(f"{title}: {report[title]}")
-    click.echo(f"parameters: {report['parameters'] / 1e6:.2f} million")
+            echo(f"{title}: {report[title]}")
+    echo(f"parameters: {report['parameters'] / 1e6:.2f} million")
     for title in ("net", "training", "mixture"):
-        click.echo(f"{title}:")
+        echo(f"{title}:")
         for key, value in report[title].items():
-            click.echo(f"  {key} = {json.dumps(value)}")
+            echo(f"  {key} = {json.dumps(value)}")
     frozen = getattr(preset.net, "frozen_encoder", False)
     start = " --encoder-weights IMAGENET.pth" if frozen else ""
-    click.echo(f"train:  crackmap train {preset.stage} --preset {preset.name} --data DATA{start} -o RUN")
+    echo(f"train:  crackmap train {preset.stage} --preset {preset.name} --data DATA{start} -o RUN")
     weights = "" if preset.name in DEFAULTS.values() else f" --{preset.stage}-weights RUN/{preset.stage}.safetensors"
     switch = " --screen" if preset.stage == "screen" else ""
-    click.echo(f"score:  crackmap evaluate {preset.stage} --set dnit --data DATA{weights}")
-    click.echo(f"run:    crackmap run SURVEY -o OUT{switch}{weights}")
+    echo(f"score:  crackmap evaluate {preset.stage} --set dnit --data DATA{weights}")
+    echo(f"run:    crackmap run SURVEY -o OUT{switch}{weights}")
 
 
 def _report(preset: Preset) -> dict[str, Any]:

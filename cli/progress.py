@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from crackmap.cli.console import one_line
+
 LINE_EVERY_S = 10.0
 
 
@@ -20,10 +22,10 @@ def frame_progress(title: str, total: int) -> Iterator[Callable[[int, int, str],
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[key]}", style="dim"))  # fmt: skip
+               TextColumn("{task.fields[key]}", style="dim", markup=False))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, key="")
-        yield lambda done, of, key: bar.update(task, completed=done, total=of, key=key[-40:])
+        yield lambda done, of, key: bar.update(task, completed=done, total=of, key=one_line(key)[-40:])
 
 
 def _plain_lines(title: str) -> Callable[[int, int, str], None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import (
     device_option,
     existing_path,
@@ -43,13 +44,15 @@ if TYPE_CHECKING:
 @click.option("--max-unreadable", default=5.0, show_default=True, type=click.FloatRange(0, 100), metavar="PERCENT",
               help="Stop where more of the images cannot be read.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be used.")
+@click.option("--require-calibration", is_flag=True, help="Refuse images without a ground scale, which are measured in "
+              "pixels otherwise.")  # fmt: skip
 @click.option("--verify", is_flag=True, help="Compare the content of finished frames' files, not only size and time.")
 @click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
 def command(
     survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
     section_length_m: float, strips: bool, segment_everything: bool, screen: bool, detect_weights: Path | None,
     segment_weights: Path | None, screen_weights: Path | None, device: str, workers: int, follow_links: bool,
-    max_mpx: int, max_unreadable: float, strict: bool, verify: bool, rerun_changed: bool,
+    max_mpx: int, max_unreadable: float, strict: bool, require_calibration: bool, verify: bool, rerun_changed: bool,
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
@@ -74,7 +77,7 @@ def command(
         raise click.UsageError("--screen spares the detector work, --segment-everything does without it: choose one")
     found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm, follow_links=follow_links)
     for note in found.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo(one_line(f"Note: {note}"), err=True)
     settings = RunSettings(
         StageSettings(
             measure=MeasureSettings(gamma=found.config.image.gamma), segment_everything=segment_everything,
@@ -88,12 +91,13 @@ def command(
     )  # fmt: skip
     options = RunOptions(
         workers=workers, verify=verify, rerun_changed=rerun_changed, strict=strict,
+        require_calibration=require_calibration,
         most_unreadable=max_unreadable / 100, limits=LoadLimits(pixels=max_mpx * 10**6),
     )  # fmt: skip
     with frame_progress("Finding cracks", len(found.measurable)) as progress:
         summary = run_survey(
             found, out, stages, settings, options=options, progress=progress,
-            warn=lambda text: click.echo(f"Warning: {text}", err=True),
+            warn=lambda text: echo(f"Warning: {text}", err=True),
             command=" ".join(["crackmap", *sys.argv[1:]]),
         )  # fmt: skip
     print_summary(summary, out)
@@ -107,10 +111,10 @@ def print_summary(summary: RunSummary, out: Path) -> None:
     scaled = metric or any(outcome.frame.ground is not None for outcome in result.outcomes)
     length = f"{sum(metric):.1f} m" if scaled else f"{sum(crack.length_px for crack in result.cracks):.0f} px"
     if summary.done_before:
-        click.echo(f"{summary.done_before} frames were done before and kept.")
+        echo(f"{summary.done_before} frames were done before and kept.")
     measured, found = len(result.outcomes) - len(summary.skipped), len(result.outcomes)
     frames = f"{found} frames" if measured == found else f"{measured} of {found} frames"
-    click.echo(f"{frames}, {len(result.cracks)} cracks, {length} of crack in all.")
+    echo(f"{frames}, {len(result.cracks)} cracks, {length} of crack in all.")
     for outcome in summary.skipped:
-        click.echo(f"Skipped {outcome.frame.key}: {outcome.reason}", err=True)
-    click.echo(f"Report: {out / 'report.html'}\nMap:    {out / 'crackmap.gpkg'} (opens in QGIS)")
+        echo(one_line(f"Skipped {outcome.frame.key}: {outcome.reason}"), err=True)
+    echo(f"Report: {out / 'report.html'}\nMap:    {out / 'crackmap.gpkg'} (opens in QGIS)")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import device_option, images_argument, json_option, weights_options
 
 
@@ -38,11 +39,11 @@ def command(
         image_paths(images), settings=settings, weights=screen_weights, device=device, out=out
     )  # fmt: skip
     if as_json:
-        click.echo(json.dumps(reports, indent=1))
+        echo(json.dumps(reports, indent=1))
     else:
         for report in reports:
-            click.echo(f"{report['image']}: probability {report['probability']:.3f}, "
-                       f"{report['cracked_patches']} of {len(report['patches'])} patches")  # fmt: skip
+            echo(f"{report['image']}: probability {report['probability']:.3f}, "
+                 f"{report['cracked_patches']} of {len(report['patches'])} patches")  # fmt: skip
     for reason in failed:
-        click.echo(f"Skipped {reason}", err=True)
+        echo(one_line(f"Skipped {reason}"), err=True)
     return 3 if failed else 0

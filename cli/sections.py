@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import existing_path, section_option
 
 
@@ -22,4 +23,4 @@ def command(out: Path, section_length_m: float, strips: bool) -> None:
     from crackmap.pipeline.run import rebuild
 
     result = rebuild(out, section_length_m=section_length_m, strips=strips)
-    click.echo(f"{len(result.sections)} sections: {out / 'sections.csv'}")
+    echo(f"{len(result.sections)} sections: {out / 'sections.csv'}")

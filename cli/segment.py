@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import device_option, images_argument, weights_options
 
 
@@ -29,7 +30,7 @@ def command(
     )  # fmt: skip
     failed: list[str] = []
     for line in single.segment_images(single.image_paths(images), stages, out=out, failed=failed):
-        click.echo(line)
+        echo(line)
     for reason in failed:
-        click.echo(f"Skipped {reason}", err=True)
+        echo(one_line(f"Skipped {reason}"), err=True)
     return 3 if failed else 0

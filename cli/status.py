@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import existing_path
 
 
@@ -24,17 +25,15 @@ def command(out: Path, as_json: bool) -> None:
 
     status = run_status(out)
     if as_json:
-        click.echo(json.dumps(asdict(status), indent=2))
+        echo(json.dumps(asdict(status), indent=2))
         return
     state = "running" if status.running else "finished" if status.finished else "interrupted"
     done = sum(status.statuses.values())
     parts = ", ".join(f"{count} {name}" for name, count in status.statuses.items())
-    click.echo(
-        f"{state}: {done} of {status.frames if status.frames is not None else '?'} frames{parts and f' ({parts})'}"
-    )
+    echo(f"{state}: {done} of {status.frames if status.frames is not None else '?'} frames{parts and f' ({parts})'}")
     for key, reason in status.lost:
-        click.echo(f"lost  {key}: {reason}")
+        echo(one_line(f"lost  {key}: {reason}"))
     if status.unusable:
-        click.echo(f"{status.unusable} images could not be used from the start; `crackmap check` names them")
+        echo(f"{status.unusable} images could not be used from the start; `crackmap check` names them")
     if state == "interrupted":
-        click.echo(f"The same command goes on: {status.command or 'crackmap run SURVEY -o ' + str(out)}")
+        echo(f"The same command goes on: {status.command or 'crackmap run SURVEY -o ' + str(out)}")

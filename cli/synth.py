@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import existing_path
 from crackmap.cli.progress import frame_progress
 from crackmap.cli.types import GsdType, SizeType
@@ -89,7 +90,7 @@ def command(
         truth = write_survey(out, settings, passes=passes, only_pass=only_pass, progress=progress)
     first = out / "pass1" if passes > 1 else out
     metres = sum(crack.length_m for crack in truth.cracks)
-    click.echo(
+    echo(
         f"{out}: {truth.length_m:.0f} m of road, {len(truth.cracks)} cracks of {metres:.1f} m together, "
         f"{len(truth.networks)} networks. Map it: crackmap run {first} -o {first}-result"
     )

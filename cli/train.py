@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crackmap.cli.console import echo
 from crackmap.cli.options import Decorator, data_option, device_option, existing_path
 from crackmap.cli.types import AssignmentType, MixtureType
 
@@ -107,10 +108,10 @@ def _train(stage: str, *, data: Path | None, out: Path, resume: bool, **options:
     except KeyboardInterrupt:
         begun = (out / "last.ckpt").exists()
         advice = "Go on: the same command with --resume." if begun else "There is no checkpoint yet: start it again."
-        click.echo(f"Interrupted. {advice}", err=True)
+        echo(f"Interrupted. {advice}", err=True)
         click.get_current_context().exit(130)
-    click.echo(f"Weights: {path}\nCurves:  {out / 'curves.png'}")
-    click.echo(f"Score them: crackmap evaluate {stage} --set dnit --{stage}-weights {path}")
+    echo(f"Weights: {path}\nCurves:  {out / 'curves.png'}")
+    echo(f"Score them: crackmap evaluate {stage} --set dnit --{stage}-weights {path}")
 
 
 @command.command()
@@ -182,5 +183,5 @@ def calibrate(
         tolerance_px=tolerance_px, device=device, out=out, keep_decision=keep_decision,
     )  # fmt: skip
     for name, (scale, offset) in fitted.items():
-        click.echo(f"{name}: probability = sigmoid({scale:.4f} * logit {offset:+.4f})")
-    click.echo(f"Weights: {out}\nCheck them: crackmap evaluate segment --set dnit --segment-weights {out}")
+        echo(f"{name}: probability = sigmoid({scale:.4f} * logit {offset:+.4f})")
+    echo(f"Weights: {out}\nCheck them: crackmap evaluate segment --set dnit --segment-weights {out}")

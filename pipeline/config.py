@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crackmap.calibration.errors import InputError
+from crackmap.calibration.files import read_toml
 
 SURVEY_FILE = "survey.toml"
 
@@ -362,12 +363,12 @@ def load_survey_config(folder: Path, survey: str | None = None) -> SurveyConfig:
     """
     if survey is None:
         path = folder / SURVEY_FILE
-        return _parse(path.name, _text(path)) if path.is_file() else SurveyConfig()
+        return _read(path) if path.exists() else SurveyConfig()
     if survey in preset_names():
         preset = resources.files("crackmap.pipeline") / "presets" / f"{survey}.toml"
-        return _parse(f"preset {survey}", preset.read_text("utf-8"))
+        return _parse(f"preset {survey}", tomllib.loads(preset.read_text("utf-8")))
     if Path(survey).is_file():
-        return _parse(Path(survey).name, _text(Path(survey)))
+        return _read(Path(survey))
     raise InputError(
         f"survey {survey!r}: no such file, and no such preset{_nearest(survey, preset_names())}; "
         f"presets are: {', '.join(preset_names())}"
@@ -381,18 +382,17 @@ def _need(table: _Table, name: str, keys: tuple[str, ...], because: str) -> None
             raise ValueError(f"[{name}] {key} is missing: {because} needs it, e.g. {key} = {_toml(example)}")
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> SurveyConfig:
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name}: cannot be read as UTF-8 text ({error})") from error
+        table = read_toml(path)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}; docs/survey.md shows how it is written") from error
+    return _parse(path.name, table)
 
 
-def _parse(name: str, text: str) -> SurveyConfig:
+def _parse(name: str, table: dict[str, Any]) -> SurveyConfig:
     try:
-        return SurveyConfig.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{name}: not TOML: {error}") from error
+        return SurveyConfig.model_validate(table)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InputError(f"{name}: {_explain(first)}") from error

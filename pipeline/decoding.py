@@ -14,6 +14,7 @@ is applied once, here.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import struct
 import tempfile
@@ -283,10 +284,14 @@ def _unpack(file: BinaryIO, name: str, kind: str, orientation: int, folder: Path
         shape = (width, height, 3) if turned else (height, width, 3)
         path = _scratch_file(3 * width * height, folder)
         try:
-            stored = _as_stored(np.memmap(path, np.uint8, "r+", shape=shape), orientation)
+            with path.open("r+b") as scratch:
+                mapped = mmap.mmap(scratch.fileno(), 0)
+            stored = _as_stored(np.frombuffer(mapped, np.uint8).reshape(shape), orientation)
             for y0 in range(0, height, STRIP_ROWS):
                 rows = min(STRIP_ROWS, height - y0)
                 stored[y0 : y0 + rows] = raster.read(0, y0, width, rows)
+                # What is written belongs to the file; as memory of this process it would count against its limit.
+                mapped.madvise(mmap.MADV_DONTNEED)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

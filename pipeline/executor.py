@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from crackmap.calibration.errors import CrackmapError, DeviceMemoryError, UnreadableImageError
-from crackmap.pipeline.frame import FoundMask, Stages, find_mask, measure_mask
+from crackmap.pipeline.frame import FoundMask, Stages, find_mask, measure_mask, saturated_share
 from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.journal import JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
@@ -31,6 +31,9 @@ from crackmap.pipeline.survey import Survey
 
 CHANGED = "changed_during_run"
 """Begins the reason of a frame whose file was written to while it was worked on."""
+
+SATURATED = "saturated"
+"""Begins the reason of a frame of which too much is taken for crack to measure any of it."""
 
 STUCK_S = 600.0
 """After so long without progress the frame at hand is named."""
@@ -129,6 +132,10 @@ def _found(stages: Stages, source: ImageSource) -> FoundMask:
 
 def _measured(job: Job, frame: Frame, source: ImageSource, found: FoundMask) -> JournalRow:
     with source:
+        share = saturated_share(found.mask, job.stages.settings.measure)
+        if share is not None:
+            return _skipped(job, frame, f"{SATURATED}: {share:.0%} of it is taken for crack: it shows no road surface, "
+                            "or weights or pixel size do not fit it", source)  # fmt: skip
         try:
             cracks = measure_mask(source, found, job.stages, ground=frame.ground)
         except UnreadableImageError as error:

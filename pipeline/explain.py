@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.pipeline.frame import weights_of
-from crackmap.pipeline.single import readable_images, refuse_same_names, write_file
+from crackmap.pipeline.single import output_path, readable_images, refuse_same_names, write_file
 from crackmap.stages.detect.detector import Detector, DetectSettings
 from crackmap.stages.explain import Heat, detector_heat, grad_cam, normalised
 from crackmap.stages.screen.screener import Screener, ScreenSettings
@@ -59,7 +59,7 @@ def screen_images(
         })  # fmt: skip
         if out is not None:
             tinted = tinted_patches(source.image, windows, scores, threshold=settings.threshold)
-            write_file(out / f"{path.stem}_patches.jpg", _jpeg(tinted))
+            write_file(output_path(out, path, "_patches.jpg"), _jpeg(tinted))
     return reports, failed
 
 
@@ -103,7 +103,7 @@ def explain_images(
     failed: list[str] = []
     for path, source in readable_images(paths, failed):
         heat = detector_picture_heat(net, source) if isinstance(net, Detector) else screener_picture_heat(net, source)
-        target = out / f"{path.stem}_heat_{what}.jpg"
+        target = output_path(out, path, f"_heat_{what}.jpg")
         write_file(target, _jpeg(beside_heat(source.image, heat)))
         written.append(target)
     return written, failed

@@ -57,6 +57,15 @@ def seen_polygon_m(ground: GroundPlane, owns_y_m: Interval = (-np.inf, np.inf)) 
     has the sign of a x + b y + c on the ground as long as h_w > 0. So the image outline is clipped in pixels, and
     points on the horizon never get a coordinate.
     """
+    return _seen_polygon_m(ground.ground_from_pixel.tobytes(), ground.size_wh_px, ground.limits, ground.lens, owns_y_m)
+
+
+# One plane serves thousands of frames, which often are equally far apart.
+@lru_cache(maxsize=4096)
+def _seen_polygon_m(
+    homography: bytes, size_wh_px: tuple[int, int], limits: GroundLimits, lens: Lens | None, owns_y_m: Interval
+) -> FloatArray:
+    ground = GroundPlane(np.frombuffer(homography).reshape(3, 3), size_wh_px, limits, lens=lens)
     h = ground.ground_from_pixel
     polygon = _image_outline(ground.size_wh_px, ground.lens)
     depth = polygon @ h[2, :2] + h[2, 2]
@@ -75,6 +84,7 @@ def seen_polygon_m(ground: GroundPlane, owns_y_m: Interval = (-np.inf, np.inf)) 
     if len(polygon) < 3:
         return np.empty((0, 2))
     projected = _ground_of_ideal(ground, polygon)
+    projected.flags.writeable = False
     return projected if area(projected) > 0 else np.empty((0, 2))
 
 

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from crackmap.calibration.errors import WeightsError, require
 from crackmap.calibration.plane import GroundPlane
 from crackmap.stages.detect.detector import Detector, DetectSettings
@@ -16,6 +18,12 @@ from crackmap.stages.screen.screener import Screener, ScreenSettings, windows_to
 from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
 from crackmap.stages.tiling import PixelSource, Window
 from crackmap.stages.weights import Weights, read_weights, shipped_weights
+
+SATURATED_SHARE = 1 / 3
+"""An image of which more is taken for crack shows no road, or the weights do not fit it: its lines would be noise.
+
+Alligator cracks with cells of 10 cm, 3 px wide on pixels of 10 mm, take 0.5 of their own area, and never fill an image.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +175,14 @@ def measure_mask(
     cracks = measure(found.mask, ground=ground, source=source, settings=stages.settings.measure)
     found.seconds["measure"] = time.perf_counter() - start
     return cracks
+
+
+def saturated_share(mask: CrackMask, settings: MeasureSettings) -> float | None:
+    """The share of an image that is taken for crack, 0 to 1, where that is more than SATURATED_SHARE; else None."""
+    level = round(255.0 * settings.threshold)
+    width, height = mask.size_wh_px
+    share = sum(int(np.count_nonzero(block >= level)) for block in mask.blocks.values()) / (width * height)
+    return share if share > SATURATED_SHARE else None
 
 
 def segment_image(source: PixelSource, stages: Stages) -> dict[str, CrackMask]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from crackmap.calibration.errors import UnreadableImageError
+from crackmap.calibration.files import is_no_file
 from crackmap.calibration.track.exif import Fix, exif_fix
 from crackmap.pipeline import decoding
 from crackmap.pipeline.decoding import DECODER_ERRORS, LIMIT_PX, Georeference, ImageHeader, RgbArray
@@ -29,6 +31,7 @@ def read_header(path: Path) -> ImageHeader:
     Raises:
         UnreadableImageError: the file is missing, not a JPEG, PNG or TIFF, damaged, or of a kind not supported.
     """
+    _require_file(path)
     if decoding.is_tiff(path):
         return _shared_loader().header(path)
     return decoding.read_header(path)
@@ -53,13 +56,24 @@ def read_size_wh(path: Path) -> tuple[int, int]:
     return read_header(path).size_wh_px
 
 
-def open_image(path: Path) -> ImageSource:
+def open_image(path: Path, *, limit_px: int = LIMIT_PX) -> ImageSource:
     """Opens an image for reading; close it, or use it in a `with`.
 
+    Args:
+        path: of the file.
+        limit_px: greatest number of pixels of a JPEG or PNG.
+
     Raises:
-        UnreadableImageError: as `read_header`, and if it is truncated, or a JPEG or PNG of more than LIMIT_PX pixels.
+        UnreadableImageError: as `read_header`, and if it is truncated, or a JPEG or PNG of more pixels than allowed.
     """
-    return _shared_loader().open(path)
+    _require_file(path)
+    return _shared_loader().open(path, limit_px=limit_px)
+
+
+def _require_file(path: Path) -> None:
+    """Refuses what only looks like an image: opening a pipe waits for ever, and a device never ends."""
+    if is_no_file(path):
+        raise UnreadableImageError(f"{path.name}: not a file, but a pipe, socket, device or folder")
 
 
 @cache

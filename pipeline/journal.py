@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crackmap.calibration.errors import InputError, OutputLockedError, StorageError
+from crackmap.calibration.errors import InputError, OutputLockedError, StorageError, require
 from crackmap.stages.records import Crack
 
 JOURNAL_NAME = "journal.sqlite"
 
 LOCK_NAME = ".lock"
 """Held by the process that works on an output folder; it lets go by itself when the process ends, however it does."""
+
+SYNCHRONOUS = "FULL"
+"""A frame that is said to be done is on the disk (sqlite.org/pragma.html#pragma_synchronous)."""
 
 FORMAT = 3
 """Version of the tables below; an older journal is not taken over."""
@@ -41,6 +46,21 @@ CREATE TABLE IF NOT EXISTS frames (
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
+
+STATUSES = ("ok", "no_crack", "skipped", "failed")
+"""What may become of a frame that was worked on."""
+
+_KINDS: Mapping[str, type] = {
+    "key": str, "input_bytes": int, "input_mtime_ns": int, "input_sha256": str, "frame_hash": str, "reason": str,
+    "segmented_share": float, "mask_bytes": int, "mask_sha256": str, "crack_count": int, "crack_length_px": float,
+}  # fmt: skip
+
+_FACTS: Mapping[str, Mapping[str, Any]] = {
+    "source": {"path": str, "survey": str | None, "gsd_mm": int | float | list | None, "follow_links": bool,
+               "command": str},
+    "settings": {"survey": dict | None},
+    "plan": {"frames": int, "skipped": int, "command": str},
+}  # fmt: skip
 
 NETWORK_FILE_SYSTEMS = frozenset((
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs",
@@ -95,8 +115,11 @@ class Journal:
 
     def fact(self, name: str) -> Any:
         """A fact about the run by its name («settings», «source»), as plain JSON values; None if it was never set."""
-        row = self._connection.execute("SELECT value FROM run WHERE name = ?", (name,)).fetchone()
-        return json.loads(row[0]) if row else None
+        with _reading():
+            row = self._connection.execute("SELECT value FROM run WHERE name = ?", (name,)).fetchone()
+            value = json.loads(row[0]) if row else None
+            _check_fact(name, value)
+        return value
 
     def set_fact(self, name: str, value: Any) -> None:
         """Records a fact about the run."""
@@ -116,17 +139,83 @@ class Journal:
         self._insert("frames", values)
 
     def rows(self) -> Iterator[JournalRow]:
-        """All rows in key order, without their cracks."""
+        """All rows in key order, without their cracks.
+
+        Raises:
+            InputError: the journal is damaged, or was written by somebody else.
+        """
         names = [field.name for field in fields(JournalRow) if field.name != "cracks"]
-        for values in self._connection.execute(f"SELECT {', '.join(names)} FROM frames ORDER BY key"):
-            row = dict(zip(names, values, strict=True))
-            row["seconds"], row["flags"] = json.loads(row["seconds"]), tuple(json.loads(row["flags"]))
-            yield JournalRow(**row)
+        with _reading():
+            for values in self._connection.execute(f"SELECT {', '.join(names)} FROM frames ORDER BY key"):
+                row = dict(zip(names, values, strict=True))
+                row["seconds"], row["flags"] = json.loads(row["seconds"]), tuple(json.loads(row["flags"]))
+                _check_row(row)
+                yield JournalRow(**row)
 
     def cracks(self, key: str) -> tuple[Crack, ...]:
-        """The cracks of a frame, as measured in it alone."""
-        row = self._connection.execute("SELECT cracks FROM frames WHERE key = ?", (key,)).fetchone()
-        return tuple(map(_from_json, json.loads(row[0]))) if row else ()
+        """The cracks of a frame, as measured in it alone.
+
+        Raises:
+            InputError: as `rows`.
+        """
+        with _reading():
+            row = self._connection.execute("SELECT cracks FROM frames WHERE key = ?", (key,)).fetchone()
+            return tuple(map(_from_json, json.loads(row[0]))) if row else ()
+
+
+def check_tables(connection: sqlite3.Connection) -> None:
+    """Refuses a file that holds anything but the two tables: a view or a trigger runs with what is read or written.
+
+    Raises:
+        InputError: it does.
+    """
+    found = _tables_of(connection)
+    if found != _own_tables():
+        strange = sorted(name for _, name, _ in found ^ _own_tables())
+        raise InputError(f"{JOURNAL_NAME}: not a crackmap journal ({', '.join(strange[:3])}); choose another -o or "
+                         "remove the file")  # fmt: skip
+
+
+@cache
+def _own_tables() -> frozenset[tuple[str, str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return _tables_of(connection)
+
+
+def _tables_of(connection: sqlite3.Connection) -> frozenset[tuple[str, str, str]]:
+    """Kind, name and definition of all that a file holds."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    return frozenset((str(kind), str(name), " ".join(str(sql).split())) for kind, name, sql in rows)
+
+
+def _check_row(row: Mapping[str, Any]) -> None:
+    """Refuses values that no run writes: SQLite keeps any text in a column of numbers."""
+    wrong = [name for name, kind in _KINDS.items() if type(row[name]) is not kind]
+    if wrong:
+        require(False, wrong[0], "text" if _KINDS[wrong[0]] is str else "a number", row[wrong[0]])
+    require(row["status"] in STATUSES, "status", f"one of {', '.join(STATUSES)}", row["status"])
+    mask = row["mask_name"]
+    require(not mask or re.fullmatch(r"[\w-]+\.tif", mask) is not None, "mask_name", "a name below masks/", mask)
+    seconds = row["seconds"].values()
+    require(all(isinstance(value, int | float) for value in seconds), "seconds", "numbers", row["seconds"])
+
+
+def _check_fact(name: str, value: Any) -> None:
+    if value is None:
+        return
+    require(isinstance(value, dict), name, "a table", value)
+    for key, kinds in _FACTS.get(name, {}).items():
+        require(key in value and isinstance(value[key], kinds), f"{name} {key}", "what a run writes", value.get(key))
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.DatabaseError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{JOURNAL_NAME}: damaged, or not written by crackmap ({error}); restore it, or choose "
+                         "another -o and run again") from error  # fmt: skip
 
 
 @contextmanager
@@ -169,8 +258,10 @@ def _connect(path: Path) -> sqlite3.Connection:
         empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
         if version != FORMAT and not (version == 0 and empty):
             raise InputError(f"{path}: a journal of another version of crackmap; choose another -o, or remove the file")
+        if not empty:
+            check_tables(connection)
         connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if _on_network(path.parent) else 'WAL'}")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
         connection.executescript(_SCHEMA)
     except sqlite3.OperationalError as error:
         connection.close()

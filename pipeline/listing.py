@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
+import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +24,9 @@ RUN_FILE = "journal.sqlite"
 
 RUN_FOLDERS = ("masks", "strips")
 """Where a run puts its images, in a survey folder that is the output folder too."""
+
+NAMES_S, NAME_S = 10.0, 0.001
+"""Longest time that reading names by a pattern may take, and the share of each name; it takes some 5 µs."""
 
 Skipped = tuple[str, str]
 """Key of an image that cannot be a frame, and why."""
@@ -109,12 +115,13 @@ def list_entries(
         paths = _keyed(root, chosen)
     named: dict[str, Entry] = {}
     failed: dict[str, str] = {}
-    for key, path in paths.items():
-        try:
-            entry = entry_from_name(path, key, frames, position, name)
-            named[key] = _of_camera(entry, frames, cameras, name) if cameras else entry
-        except InputError as error:
-            failed[key] = str(error)
+    with _patience(len(paths), frames.pattern):
+        for key, path in paths.items():
+            try:
+                entry = entry_from_name(path, key, frames, position, name)
+                named[key] = _of_camera(entry, frames, cameras, name) if cameras else entry
+            except InputError as error:
+                failed[key] = str(error)
     if position.source == "counter" and position.step_m is not None:
         # Before headers are read: an image that cannot be read must not move the chainage of the others.
         named = _count_chainage(named, position.step_m)
@@ -132,6 +139,37 @@ def list_entries(
         raise InputError(f"{source.name}: none of {len(skipped)} images can be used; the first, {key}: {reason}")
     in_order = sorted(skipped, key=lambda item: natural_key(item[0]))
     return Listing(sorted(entries, key=_order), in_order, named, frozenset(unreadable), links)
+
+
+@contextmanager
+def _patience(names: int, pattern: str | None) -> Iterator[None]:
+    """Ends reading names by a pattern that takes for ever: «(a+)+» on forty letters tries a million million ways.
+
+    The alarm reaches the main thread alone; in any other, or where a host has set one, nothing watches.
+
+    Raises:
+        InputError: it took longer than NAMES_S and NAME_S for each name.
+    """
+    alone = threading.current_thread() is threading.main_thread() and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    if pattern is None or not alone:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _out_of_patience)
+    signal.setitimer(signal.ITIMER_REAL, NAMES_S + NAME_S * names)
+    try:
+        yield
+    except TimeoutError as error:
+        raise InputError(
+            f"[frames] pattern takes too long on these names: {pattern!r}; take repetitions out of repetitions such as "
+            "(a+)+ or (.*)*"
+        ) from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _out_of_patience(_signal: int, _frame: object) -> None:
+    raise TimeoutError
 
 
 def natural_key(text: str) -> list[str | int]:

@@ -33,6 +33,9 @@ from crackmap.pipeline.decoding import LIMIT_PX, FileIdentity, Georeference, Ima
 START_S = 120.0
 """A child that is not ready after this time does not start at all."""
 
+PIXELS_PER_S = 1e7
+"""A slow machine decodes so many."""
+
 CRASHED = "decoder_crashed"
 """Begins the reason of an image that ended its decoder."""
 
@@ -55,7 +58,8 @@ class LoadLimits:
 
     Attributes:
         pixels: of a JPEG or PNG.
-        seconds: for one request; large files get `seconds_per_mb` more for each 10^6 bytes.
+        seconds: for one request; large files get `seconds_per_mb` more for each 10^6 bytes, and pictures a second for
+            each PIXELS_PER_S that they may have beyond LIMIT_PX.
         memory_bytes: address space of a child.
     """
 
@@ -307,13 +311,17 @@ class Loader(_Closing):
         self.give_back(child)
         return _header(facts["header"])
 
-    def open(self, path: Path) -> ImageSource:
+    def open(self, path: Path, *, limit_px: int | None = None) -> ImageSource:
         """An image, for reading by windows; close it, or use it in a `with`.
+
+        Args:
+            path: of the file.
+            limit_px: greatest number of pixels of a JPEG or PNG; by default that of `limits`.
 
         Raises:
             UnreadableImageError: it is missing, damaged, truncated, too large, or of a kind that is not supported.
         """
-        request = {"do": "open", "limit_px": self.limits.pixels}
+        request: dict[str, Any] = {"do": "open", "limit_px": limit_px or self.limits.pixels}
         request["scratch_folder"] = str(self._scratch) if self._scratch else None
         facts, pixels, child = self._ask(request, path)
         header, identity = _header(facts["header"]), FileIdentity(**facts["identity"])
@@ -381,7 +389,9 @@ class Loader(_Closing):
 
     def _ask(self, request: dict[str, Any], path: Path) -> tuple[dict[str, Any], RgbArray | None, _Child]:
         child = self._take()
-        seconds = self.limits.seconds + self.limits.seconds_per_mb * _size_bytes(path) / 1e6
+        # Who allows larger pictures allows them more time.
+        more_px = max(request.get("limit_px", 0) - LIMIT_PX, 0)
+        seconds = self.limits.seconds + self.limits.seconds_per_mb * _size_bytes(path) / 1e6 + more_px / PIXELS_PER_S
         try:
             facts, pixels = child.ask({**request, "path": str(path.absolute())}, path.name, seconds)
         except BaseException:

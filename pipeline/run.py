@@ -66,6 +66,7 @@ class RunOptions:
         verify: compare the content of finished frames' files, not only their size and time.
         rerun_changed: do frames again that another configuration has done, instead of refusing.
         strict: stop at the first image that cannot be used.
+        require_calibration: refuse a survey in which a camera has no ground scale, instead of measuring it in pixels.
         most_unreadable: stop where more than this share of the images cannot be read: it is the wrong folder, or a bad
             card.
         limits: what an image may cost.
@@ -75,6 +76,7 @@ class RunOptions:
     verify: bool = False
     rerun_changed: bool = False
     strict: bool = False
+    require_calibration: bool = False
     most_unreadable: float = 0.05
     limits: LoadLimits = field(default_factory=LoadLimits)
 
@@ -134,11 +136,14 @@ def run_survey(
         command: the command line, kept in run.json.
 
     Raises:
-        InputError: too many images cannot be read, or one and `options.strict` says that it must.
+        InputError: too many images cannot be read, or one and `options.strict` says that it must, or a camera lacks the
+            ground scale that `options.require_calibration` asks for.
         OutputLockedError: `out` is in use, or holds a run with other settings.
         StorageError: an output cannot be written.
     """
     options = options or RunOptions()
+    if options.require_calibration:
+        _refuse_pixels(survey)
     identity = run_identity(survey, stages, settings.stages)
     with open_journal(out) as journal:
         check_identity(journal, identity, out, rerun_changed=options.rerun_changed)
@@ -160,6 +165,16 @@ def run_survey(
         journal.set_fact("source", {**survey.source, "command": command})
         result, seconds = _publish(survey, journal, out, settings)
     return RunSummary(result, total - len(todo), seconds)
+
+
+def _refuse_pixels(survey: Survey) -> None:
+    blind = [frame for frame in survey.measurable if frame.ground is None]
+    if blind:
+        raise InputError(
+            f"{len(blind)} of {len(survey.measurable)} images have no ground scale, the first {blind[0].key}: "
+            "give --gsd or [ground] in survey.toml, or leave --require-calibration out to "
+            "measure in pixels"
+        )
 
 
 def _not_done(survey: Survey, journal: Journal, hashes: Mapping[str, str], masks: Path, *, verify: bool) -> list[Frame]:
@@ -366,6 +381,6 @@ def _pictures(result: SurveyResult, rows: Mapping[str, JournalRow], cracks_of: C
     worst = sorted(cracked, key=lambda frame: (-rows[frame.key].crack_length_px, frame.key))[:PICTURES]
     drawn = {}
     for frame in worst:
-        with open_image(frame.path) as source:
+        with open_image(frame.path, limit_px=frame.size_wh_px[0] * frame.size_wh_px[1]) as source:
             drawn[frame.key] = overlay_jpeg(source, cracks_of(frame.key))
     return drawn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from crackmap.stages.measure.measure import measure_dense
 from crackmap.stages.regions import area_share, cells_of_regions
 from crackmap.stages.segment.segmenter import SegmentSettings
 from crackmap.stages.tiling import ArraySource
+
+LONGEST_NAME = 255
+"""Of a file, in bytes, on all common file systems."""
 
 
 def image_paths(paths: Sequence[Path]) -> list[Path]:
@@ -67,7 +72,7 @@ def detect_images(
         share = round(area_share(cells, source.size_wh_px), 4)
         reports.append({"image": str(path), "area_share": share, "regions": boxes})
         if out is not None:
-            write_file(out / f"{path.stem}_regions.jpg", overlay_jpeg(source, (), regions))
+            write_file(output_path(out, path, "_regions.jpg"), overlay_jpeg(source, (), regions))
     return reports, failed
 
 
@@ -80,7 +85,7 @@ def segment_images(paths: Sequence[Path], stages: Stages, *, out: Path, failed: 
     refuse_same_names(paths)
     for path, source in readable_images(paths, failed):
         masks = segment_image(source, stages)
-        written = [out / f"{path.stem}_{name.replace(' ', '_')}.png" for name in masks]
+        written = [output_path(out, path, f"_{name.replace(' ', '_')}.png") for name in masks]
         for target, mask in zip(written, masks.values(), strict=True):
             write_file(target, cv2.imencode(".png", mask.dense())[1].tobytes())
         share = 100 * next(iter(masks.values())).segmented_share
@@ -138,7 +143,8 @@ def measure_images(
         reports.append(image_report(str(path), cracks, size_wh_px=source.size_wh_px, gsd_mm=gsd_mm, mask=beside,
                                     notes=notes, width_edges=width_edges))  # fmt: skip
         if out is not None:
-            write_file(out / f"{path.stem}_cracks.jpg", labelled_jpeg(source, cracks, width_edges=width_edges))
+            picture = labelled_jpeg(source, cracks, width_edges=width_edges)
+            write_file(output_path(out, path, "_cracks.jpg"), picture)
     return reports, failed
 
 
@@ -171,6 +177,20 @@ def refuse_same_names(paths: Sequence[Path]) -> None:
                 f"{other} and {path}: their outputs would have the same name and overwrite each other; "
                 "give them in two calls, each with its own --out (one call per folder)"
             )
+
+
+def output_path(out: Path, image: Path, ending: str) -> Path:
+    """Where in `out` that lies which is made of an image: its name without suffix, and the ending.
+
+    Of a name that is too long with the ending only the beginning is kept, with a hash of the whole.
+    """
+    name = os.fsencode(image.stem)
+    room = LONGEST_NAME - len(os.fsencode(ending))
+    if len(name) > room:
+        digest = hashlib.sha256(name).hexdigest()[:10]
+        # The cut may go through a letter, of which nothing is kept then.
+        name = name[: room - 11].decode("utf-8", "ignore").encode() + f"-{digest}".encode()
+    return out / (os.fsdecode(name) + ending)
 
 
 def write_file(path: Path, content: bytes) -> None:

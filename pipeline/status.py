@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crackmap.calibration.errors import InputError
-from crackmap.pipeline.journal import JOURNAL_NAME, LOCK_NAME, Journal
+from crackmap.pipeline.journal import JOURNAL_NAME, LOCK_NAME, Journal, check_tables
 from crackmap.pipeline.products.write import SUCCESS_NAME
 
 
@@ -50,8 +50,12 @@ def run_status(out: Path) -> RunStatus:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             journal = Journal(connection)
-            rows = list(journal.rows())
-            plan = journal.fact("plan") or {}
+            # A run that has begun this very moment has no tables yet.
+            begun = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+            if begun:
+                check_tables(connection)
+            rows = list(journal.rows()) if begun else []
+            plan = (journal.fact("plan") if begun else None) or {}
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path}: cannot be read as a journal ({error}); was it made by this version?") from error
     return RunStatus(

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from crackmap.calibration.errors import InputError
+from crackmap.calibration.errors import InputError, require
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def check_encoder(name: str) -> None:
+    """Refuses what is no plain name of an encoder.
+
+    To timm, behind the library, «tu-hf-hub:OWNER/NET» is an address to load from and «tu-local-dir:PATH» a folder, and
+    the name may come from a weight file of a stranger.
+
+    Raises:
+        InputError: it holds anything but letters, digits, «_», «.» and «-».
+    """
+    require(re.fullmatch(r"[A-Za-z0-9_.-]+", name) is not None, "encoder",
+            "a name such as mobilenet_v2, never an address or a path", name)  # fmt: skip
 
 
 def build_encoder(name: str, **options: Any) -> Any:
@@ -20,6 +34,7 @@ def build_encoder(name: str, **options: Any) -> Any:
     Raises:
         InputError: there is none of this name, or it cannot be had this way.
     """
+    check_encoder(name)
     try:
         return smp.encoders.get_encoder(name, in_channels=3, weights=None, **options)
     except (KeyError, ValueError, NotImplementedError) as error:

@@ -20,6 +20,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from crackmap.calibration.errors import WeightsError
+from crackmap.calibration.files import is_no_file
 
 FORMAT = "crackmap-weights-1"
 
@@ -101,6 +102,8 @@ def read_weights(path: Path, *, stage: str | None = None, sha256: str | None = N
         WeightsError: missing, damaged, of another hash, not written by crackmap, of another stage, or with values that
             are not finite.
     """
+    if is_no_file(path):
+        raise WeightsError(f"weights {path}: not a file; check the path")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,7 @@ def _source(path: Path) -> str:
         raise InputError(f"{path.name}: the route cannot be read ({error}); check the path") from error
     full, text = path.resolve(), head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"SQLite format 3\0"):
+        _check_geopackage(path)
         return f"GPKG:{full}"
     if head.startswith(b"\x00\x00\x27\x0a") and path.suffix.lower() == ".shp":
         return str(full)
@@ -131,11 +134,36 @@ def _source(path: Path) -> str:
 
 def _check_geojson(path: Path) -> None:
     try:
-        kind = json.loads(path.read_text("utf-8-sig")).get("type")
+        kind = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_checked).get("type")
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}; export it as GeoJSON (RFC 7946)") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path.name}: not a GeoJSON file that can be read ({error}); export it again") from error
     if kind not in _GEOJSON_TYPES:
         raise InputError(f"{path.name}: expected GeoJSON, got JSON of type {kind!r}; export it as GeoJSON (RFC 7946)")
+
+
+def _checked(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; refuses one whose CRS is more than a name: GDAL would fetch it, wherever in the file it stands."""
+    for key, value in pairs:
+        if key.lower() == "crs" and isinstance(value, dict):
+            inner = value.get("properties")
+            name = inner.get("name") if isinstance(inner, dict) and value.get("type") == "name" else None
+            known = isinstance(name, str) and name.lower().startswith(("urn:ogc:def:crs:", "epsg:", "ogc:"))
+            require(known, "crs", "the name of a CRS such as urn:ogc:def:crs:EPSG::25832", value)
+    return dict(pairs)
+
+
+def _check_geopackage(path: Path) -> None:
+    """Refuses a GeoPackage with views: what they compute is up to whoever made them, and may never end."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchone()
+    except sqlite3.Error as error:
+        raise InputError(f"{path.name}: the route cannot be read ({error}); export it again") from error
+    if found is not None:
+        raise InputError(f"{path.name}: it holds a view ({found[0]!r}); copy the line into a file of its own: "
+                         "ogr2ogr -f GPKG route.gpkg FILE LAYER")  # fmt: skip
 
 
 def _read(path: Path, layer: str | None) -> tuple[Any, str | None, list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -136,16 +137,25 @@ def read_points(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             f"{path.name}: expected the columns {', '.join(names)}, got {head.strip()!r}; {missing[0]} is missing"
         )
     rows = []
-    for row in reader:
-        cells = [str(row[columns[name]] or "").strip() for name in names]
-        if not any(cells):
-            continue
-        try:
-            rows.append([float(cell.replace(",", ".")) for cell in cells])
-        except ValueError as error:
-            raise InputError(f"{path.name}, line {reader.line_num}: expected four numbers, got {cells}") from error
+    try:
+        for row in reader:
+            cells = [str(row[columns[name]] or "").strip() for name in names]
+            if any(cells):
+                rows.append(_numbers(cells, f"{path.name}, line {reader.line_num}"))
+    except csv.Error as error:
+        raise InputError(f"{path.name}: not a table ({error}); save it as CSV in UTF-8") from error
     table = np.asarray(rows, np.float64).reshape(-1, 4)
     return table[:, :2], table[:, 2:]
+
+
+def _numbers(cells: Sequence[str], where: str) -> list[float]:
+    try:
+        numbers = [float(cell.replace(",", ".")) for cell in cells]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{where}: expected four numbers, got {cells}")
+    return numbers
 
 
 def from_points(path: Path, size_wh_px: tuple[int, int], limits: GroundLimits, lens: Lens | None) -> PlaneMade:

@@ -10,10 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
@@ -22,7 +20,7 @@ from pyproj import Transformer
 
 from crackmap.pipeline.products.geojson import feature
 from crackmap.pipeline.products.publish import publishing, storing
-from crackmap.pipeline.products.rows import CRACK_FIELDS, Value, table
+from crackmap.pipeline.products.rows import CRACK_FIELDS, plain_rows, table
 from crackmap.pipeline.products.tables import safe_cell
 from crackmap.pipeline.products.vectors import crs_of, fixed_date, write_other_layers
 from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
@@ -90,7 +88,7 @@ def _csv(path: Path) -> Iterator[Add]:
 
         def add(portion: gpd.GeoDataFrame) -> None:
             with storing(path):
-                writer.writerows([safe_cell(value) for value in row] for row in _rows(portion))
+                writer.writerows([safe_cell(value) for value in row] for row in plain_rows(CRACK_FIELDS, portion))
 
         yield add
 
@@ -128,7 +126,7 @@ def _geojson(path: Path, output: OutputFrame) -> Iterator[Add]:
         def add(portion: gpd.GeoDataFrame) -> None:
             nonlocal before
             with storing(path):
-                for line, row in zip(portion.geometry, _rows(portion), strict=True):
+                for line, row in zip(portion.geometry, plain_rows(CRACK_FIELDS, portion), strict=True):
                     properties = dict(zip(names, row, strict=True))
                     found = feature(shapely.get_coordinates(line), properties, to_degrees)
                     file.write(before + json.dumps(found, ensure_ascii=False, allow_nan=False))
@@ -136,12 +134,3 @@ def _geojson(path: Path, output: OutputFrame) -> Iterator[Add]:
 
         yield add
         file.write("\n]}\n")
-
-
-def _rows(portion: gpd.GeoDataFrame) -> Iterator[tuple[Value, ...]]:
-    """The attributes of each crack as plain values, None where there is none."""
-    columns: list[list[Any]] = [portion[field.name].tolist() for field in CRACK_FIELDS]
-    for number, field in enumerate(CRACK_FIELDS):
-        if field.kind == "real":
-            columns[number] = [None if pd.isna(value) else value for value in columns[number]]
-    yield from zip(*columns, strict=True)

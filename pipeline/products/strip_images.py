@@ -9,9 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import rasterio
@@ -23,9 +22,10 @@ from rasterio.windows import Window
 
 from crackmap.calibration.errors import StorageError, UnreadableImageError
 from crackmap.calibration.plane import GroundPlane
+from crackmap.pipeline.decoding import WHOLE_PX
 from crackmap.pipeline.footprint import visible_polygon_m
-from crackmap.pipeline.images import open_image
-from crackmap.pipeline.products.masks import TILE_PX, mask_name
+from crackmap.pipeline.images import ImageSource, open_image
+from crackmap.pipeline.products.masks import CACHE_MB, TILE_PX, mask_name
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing, remove_strays
 from crackmap.pipeline.products.rectified import (
     BLOCK_PX,
@@ -38,7 +38,7 @@ from crackmap.pipeline.products.rectified import (
 )
 from crackmap.pipeline.records import Frame, Section, SurveyResult
 from crackmap.stages.records import FloatArray
-from crackmap.stages.tiling import ArraySource
+from crackmap.stages.tiling import ArraySource, PixelSource
 
 STRIPS_FOLDER = "strips"
 
@@ -84,9 +84,8 @@ def write_section_strips(result: SurveyResult, out: Path, *, wanted: bool) -> No
         StorageError: a file could not be written or removed.
     """
     folder = out / STRIPS_FOLDER
-    # Neighbouring sections share a frame at their boundary.
-    opened = lru_cache(maxsize=2)(lambda path: ArraySource(open_image(path).read_all()))
-    names = write_strips(folder, result, read=lambda frame: opened(frame.path)) if wanted else ()
+    with _Opened() as opened:
+        names = write_strips(folder, result, read=opened.picture) if wanted else ()
     remove_strays(folder)
     try:
         for old in sorted(folder.glob("*.tif")):
@@ -94,6 +93,30 @@ def write_section_strips(result: SurveyResult, out: Path, *, wanted: bool) -> No
                 old.unlink()
     except OSError as error:
         raise StorageError(f"{folder}: an old strip could not be removed ({error}); remove the folder") from error
+
+
+class _Opened:
+    """The pictures last read, two at most: neighbouring sections share a frame at their boundary."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[ImageSource, PixelSource]] = {}
+
+    def picture(self, frame: Frame) -> PixelSource:
+        """The picture of a frame, in memory; one too large for that by windows."""
+        if frame.key not in self._last:
+            while len(self._last) > 1:
+                self._last.pop(next(iter(self._last)))[0].close()
+            pixels = frame.size_wh_px[0] * frame.size_wh_px[1]
+            source = open_image(frame.path, limit_px=pixels)
+            self._last[frame.key] = source, ArraySource(source.read_all()) if pixels <= WHOLE_PX else source
+        return self._last[frame.key][1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for source, _picture in self._last.values():
+            source.close()
 
 
 def write_strips(folder: Path, result: SurveyResult, *, read: Reader, pixel_mm: float | None = None) -> tuple[str, ...]:
@@ -195,15 +218,16 @@ def _write(path: Path, section: Section, frames: Sequence[Frame], grid: StripGri
     width, height = grid.size_wh
     with publishing(path) as temporary:
         plain = temporary.with_name(f"{temporary.name}{TEMPORARY_PREFIX}.tif")
-        with rasterio.open(
-            plain, "w+", width=width, height=height, crs=crs, transform=grid.transform, **_PLAIN
-        ) as file:
-            for frame in frames:
-                _paint(file, frame, section, grid, read)
-            file.update_tags(
-                AREA_OR_POINT="Area", section=section.section_id, pixel_mm=f"{1e3 * grid.pixel_m:.6g}",
-            )  # fmt: skip
-        rasterio.shutil.copy(plain, temporary, **_COG)
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+            with rasterio.open(
+                plain, "w+", width=width, height=height, crs=crs, transform=grid.transform, **_PLAIN
+            ) as file:
+                for frame in frames:
+                    _paint(file, frame, section, grid, read)
+                file.update_tags(
+                    AREA_OR_POINT="Area", section=section.section_id, pixel_mm=f"{1e3 * grid.pixel_m:.6g}",
+                )  # fmt: skip
+            rasterio.shutil.copy(plain, temporary, **_COG)
 
 
 def _paint(file: Any, frame: Frame, section: Section, grid: StripGrid, read: Reader) -> None:

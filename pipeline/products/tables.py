@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from crackmap.pipeline.products.publish import publish_bytes
-from crackmap.pipeline.products.rows import PATTERN_FIELDS, SECTION_FIELDS, Value, printable, values
+from crackmap.pipeline.products.rows import (
+    PATTERN_FIELDS,
+    SECTION_FIELDS,
+    Field,
+    Record,
+    Value,
+    plain_rows,
+    printable,
+    table,
+)
 from crackmap.pipeline.records import FrameOutcome, RoadNetwork, Section
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula (OWASP, CSV Injection)."""
+_FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=;))(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
+"""A spreadsheet takes a cell that begins so for a formula, some behind blanks and quotes, some the full-width signs too
+(OWASP, CSV Injection). Where a comma is the decimal sign a semicolon begins a cell."""
 
 
 def write_patterns_csv(path: Path, patterns: Sequence[RoadNetwork]) -> None:
     """One row per pattern, equal to the `patterns` layer of the GeoPackage without its geometry."""
-    _write(path, [field.name for field in PATTERN_FIELDS], (values(PATTERN_FIELDS, pattern) for pattern in patterns))
+    _write_records(path, PATTERN_FIELDS, patterns)
 
 
 def write_sections_csv(path: Path, sections: Sequence[Section]) -> None:
     """One row per section, equal to the `sections` layer of the GeoPackage without its geometry."""
-    _write(path, [field.name for field in SECTION_FIELDS], (values(SECTION_FIELDS, section) for section in sections))
+    _write_records(path, SECTION_FIELDS, sections)
 
 
 def write_skipped_csv(path: Path, outcomes: Iterable[FrameOutcome]) -> None:
     """Key, status and reason of every frame that is missing on the map."""
     lost = (o for o in outcomes if o.lost)
     _write(path, ["key", "status", "reason"], ([printable(o.frame.key), o.status, printable(o.reason)] for o in lost))
+
+
+def _write_records(path: Path, fields: Sequence[Field[Record]], records: Sequence[Record]) -> None:
+    _write(path, [field.name for field in fields], plain_rows(fields, table(fields, records)))
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
@@ -40,5 +55,8 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -
 
 
 def safe_cell(value: Value) -> Value:
-    """Numbers as they are; text with a leading quote where a spreadsheet would calculate."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    """Numbers as they are; text with a quote in front of what a spreadsheet would calculate."""
+    if not isinstance(value, str):
+        return value
+    # Python's writer leaves a carriage return outside quotes, where it begins a new row.
+    return _FORMULA.sub("'", value).replace("\r", "\\r")

@@ -147,7 +147,7 @@ def read_truth(path: Path) -> RoadTruth:
         return _truth_of(stored)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); crackmap synth writes it") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: not the truth of a synthetic survey ({error!r}); draw it again") from error
 
 

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from crackmap.calibration.errors import InputError, require
+from crackmap.calibration.files import is_no_file
 from crackmap.stages.datasets.drawn import Drawn, FloatArray, draw_labels, has_own_boxes, pixel_meanings
 from crackmap.stages.datasets.jsonfiles import check_size, listed, points_of, read_object, size_of, text_of
 from crackmap.stages.datasets.labels import LabelledImage, Labels
@@ -63,7 +64,7 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
         Path(parent) / name
         for parent, _, names in os.walk(folder)
         for name in names
-        if Path(name).suffix.lower() == suffix
+        if Path(name).suffix.lower() == suffix and not is_no_file(Path(parent) / name)
     )
 
 

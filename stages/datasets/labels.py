@@ -25,6 +25,9 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 LIMIT_PX = 250_000_000
 """Greatest picture that is decoded, checked from its header: 750 MB of RGB."""
 
+# Beside these Pillow knows some forty, one of which (EPS) starts another program.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
+
 # What Pillow's plugins raise at damaged files; anything else is a fault of the program and must show.
 _DECODER_ERRORS = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, MemoryError, struct.error,
                    Image.DecompressionBombError)  # fmt: skip
@@ -131,7 +134,7 @@ def read_mask(path: Path, shape_hw: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _decoded(path: Path, what: str) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS) as picture:
             size = picture.size
             require(size[0] * size[1] <= LIMIT_PX, path.name, f"at most {LIMIT_PX // 10**6} Mpx", size)
             picture.load()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from crackmap.calibration.errors import InputError, require
+from crackmap.calibration.files import is_no_file
 from crackmap.stages.datasets.labels import IMAGE_SUFFIXES, LabelledImage
 
 SPLIT_FILE = "split.csv"
@@ -73,8 +74,8 @@ def pictures_below(folder: Path) -> dict[str, Path]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                path = Path(parent) / name
+            path = Path(parent) / name
+            if path.suffix.lower() in IMAGE_SUFFIXES and not is_no_file(path):
                 found[path.relative_to(folder).as_posix()] = path
     return found
 

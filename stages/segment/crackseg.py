@@ -6,6 +6,7 @@ Features", Journal of Advanced Transportation 2020, 6412562. Encoders come from 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,11 +24,16 @@ LARGEST_KERNEL, LARGEST_RATE, MOST_CONVOLUTIONS = 15, 64, 16
 
 
 def check_classes(classes: tuple[str, ...]) -> None:
-    """Refuses classes of which none is the one that is measured, or of which two are the same.
+    """Refuses classes of which none is the one that is measured, two are the same, or one is no plain name.
+
+    Masks are written under the names of their classes, and these come from weight files.
 
     Raises:
         InputError: one of these.
     """
+    for name in classes:
+        require(re.fullmatch(r"\w[\w +-]{0,59}", name) is not None, "classes",
+                "names of letters, digits, blanks, «_», «+» and «-»", name)  # fmt: skip
     require("crack" in classes and len(set(classes)) == len(classes), "classes",
             'different names, one of them "crack", such as ["crack","sealed crack"]', classes)  # fmt: skip
 

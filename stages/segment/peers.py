@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from crackmap.calibration.errors import InputError, require
 from crackmap.stages.checks import check_types
-from crackmap.stages.encoders import Normalise
+from crackmap.stages.encoders import Normalise, check_encoder
 from crackmap.stages.segment.crackseg import check_classes
 
 ARCHITECTURES = ("unet", "pspnet", "deeplabv3plus")
@@ -33,6 +33,7 @@ class PeerConfig:
     def __post_init__(self) -> None:
         check_types(self)
         check_classes(self.classes)
+        check_encoder(self.encoder)
         require(self.architecture in ARCHITECTURES, "architecture", f"one of {', '.join(ARCHITECTURES)}",
                 self.architecture)  # fmt: skip
 

@@ -290,9 +290,9 @@ def _deciding(record: str) -> Any:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of this program: it is unpickled."""
+    """A checkpoint of this program, of which nothing but tensors and plain values is taken."""
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # A cut file fails in whatever way the unpickler gets to.
         raise InputError(f"{path}: cannot be read ({error}); train again into another --out") from error
@@ -319,7 +319,7 @@ def _run(task: Task, out: Path, *, resume: bool) -> None:
         warnings.filterwarnings("ignore", r"Checkpoint directory .* exists|.*does not have many workers")
         try:
             checkpoint = out / LAST if resume else None
-            trainer.fit(task.module, datamodule=loader, ckpt_path=checkpoint, weights_only=False)
+            trainer.fit(task.module, datamodule=loader, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as stopped:
             # What Lightning makes of Ctrl-C.
             if isinstance(stopped.__context__, KeyboardInterrupt):

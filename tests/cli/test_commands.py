@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -67,16 +66,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_help_answers_in_half_a_second() -> None:
-    start = time.perf_counter()
-    # The best of three: a busy machine is not what is tested.
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "crackmap.cli.main", "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert b"crackmap demo" in done.stdout
-    assert min(seconds) < 0.5
+def test_help_loads_none_of_the_libraries_that_take_long() -> None:
+    shown = "import sys; from crackmap.cli.main import cli; cli.main(['--help'], standalone_mode=False); " \
+            "print(*sys.modules)"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, check=True, text=True)
+    assert "crackmap demo" in done.stdout
+    assert not {"torch", "numpy", "cv2", "rasterio", "pandas", "shapely"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -6,9 +6,11 @@ into a test. Decoding, measuring, journal and products are the real ones.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -31,6 +33,9 @@ NOT_COMPARED = {"timings.json", ".lock", JOURNAL_NAME, f"{JOURNAL_NAME}-wal", f"
 """What differs between equal runs, or is the journal, whose rows are compared instead."""
 
 SETTINGS = RunSettings(StageSettings(), section_length_m=0.5)
+"""Of drawn photographs, which show a few centimetres of road."""
+
+LONG = RunSettings(StageSettings(), section_length_m=100.0)
 
 
 def draw_survey(folder: Path, count: int, *, seed: int = 0) -> Path:
@@ -45,12 +50,26 @@ def draw_survey(folder: Path, count: int, *, seed: int = 0) -> Path:
     return folder
 
 
+def real_survey(folder: Path, data: Path, count: int) -> Path:
+    """`count` test frames of one recording of the federal highways, with their lane masks."""
+    with (data / "dnit" / "frames.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    recording = rows[0]["recording"]
+    folder.mkdir(parents=True)
+    images = (data / "dnit" / recording).glob("*_RAW.jpg")
+    for image in sorted(images, key=lambda path: int(path.name.split("_")[0]))[:count]:
+        for path in (image, image.with_name(image.name.replace("_RAW.jpg", "_LANE.png"))):
+            shutil.copy(path, folder)
+    return folder
+
+
 def stand_ins() -> Stages:
-    """Nets that take dark pixels for cracks."""
+    """Nets that take for a crack what is darker than its surroundings."""
 
     def segment(source, regions, settings):  # type: ignore[no-untyped-def]
-        grey = source.read(0, 0, *source.size_wh_px).mean(axis=2)
-        return CrackMask.from_dense((grey < 90).astype(np.float32))
+        grey = cv2.cvtColor(source.read(0, 0, *source.size_wh_px), cv2.COLOR_RGB2GRAY).astype(np.float32)
+        darker = cv2.GaussianBlur(grey, (0, 0), 6.0) - cv2.GaussianBlur(grey, (0, 0), 1.0)
+        return CrackMask.from_dense((darker > 9.0).astype(np.float32))
 
     def detect(source, settings, within=None):  # type: ignore[no-untyped-def]
         width, height = source.size_wh_px
@@ -61,14 +80,24 @@ def stand_ins() -> Stages:
 
 
 def run(survey: Path, out: Path, *, workers: int = 2, **options: object) -> int:
-    """Runs in this process; returns the exit code that the command line would."""
+    """Runs in this process; returns the exit code that the command line would.
+
+    A survey without a description of its own, or lane masks, is taken for one of a millimetre a pixel.
+    """
     try:
-        found = read_survey(survey, gsd_mm=1.0)
+        found = read_survey(survey, **_described(survey))  # type: ignore[arg-type]
         chosen = RunOptions(workers=workers, **options)  # type: ignore[arg-type]
-        summary = run_survey(found, out, stand_ins(), SETTINGS, options=chosen, command="crackmap run")
+        settings = SETTINGS if found.source["gsd_mm"] else LONG
+        summary = run_survey(found, out, stand_ins(), settings, options=chosen, command="crackmap run")
     except CrackmapError as error:
         return error.exit_code
     return 3 if summary.skipped else 0
+
+
+def _described(survey: Path) -> dict[str, object]:
+    if any(survey.glob("*_LANE.png")):
+        return {"survey": "dnit"}
+    return {} if (survey / "survey.toml").exists() else {"gsd_mm": 1.0}
 
 
 def in_child(work: Callable[[], int]) -> int:

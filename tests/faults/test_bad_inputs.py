@@ -13,8 +13,10 @@ from faults import harness
 from PIL import Image
 from rasterio.io import MemoryFile
 
+from crackmap.calibration.errors import InputError
 from crackmap.pipeline.checking import check_survey
 from crackmap.pipeline.journal import JOURNAL_NAME
+from crackmap.pipeline.run import RunOptions, run_survey
 from crackmap.pipeline.status import run_status
 from crackmap.pipeline.survey import read_survey
 
@@ -162,3 +164,14 @@ def test_names_that_are_one_on_other_file_systems_are_refused(tmp_path):
     (survey / "a.png").write_bytes((survey / "0000.png").read_bytes())
     (survey / "A.png").write_bytes((survey / "0001.png").read_bytes())
     assert harness.run(survey, tmp_path / "out") == 4
+
+
+def test_images_without_a_scale_are_refused_where_a_calibration_is_required(tmp_path):
+    harness.draw_survey(tmp_path / "survey", 2)
+    said = "2 of 2 images have no ground scale, the first 0000.png: give --gsd"
+    with pytest.raises(InputError, match=said):
+        run_survey(
+            read_survey(tmp_path / "survey"), tmp_path / "out", harness.stand_ins(), harness.SETTINGS,
+            options=RunOptions(require_calibration=True),
+        )  # fmt: skip
+    assert harness.run(tmp_path / "survey", tmp_path / "out", require_calibration=True) == 0

@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from faults import harness
@@ -104,3 +106,12 @@ def test_a_device_without_room_for_one_window_says_so():
 
     with pytest.raises(DeviceMemoryError, match="--device cpu"):
         list(in_batches([1, 2], compute, batch=2))
+
+
+def test_a_picture_that_is_crack_all_over_is_named_and_not_measured(survey, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400), dtype=np.uint8)
+    cv2.imwrite(str(survey / "9999.png"), cv2.resize(noise, (1600, 1600), interpolation=cv2.INTER_CUBIC))
+    summary = run(survey, tmp_path / "out", harness.stand_ins())
+    (lost,) = summary.skipped
+    assert lost.frame.key == "9999.png" and lost.reason.startswith("saturated: ")
+    assert len(summary.result.cracks) == FRAMES

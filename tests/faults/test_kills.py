@@ -27,24 +27,29 @@ def unbroken(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return harness.tree(out)
 
 
-def killed_at_random(survey: Path, unbroken: dict[str, str], folder: Path, *, kills: int, seed: int) -> None:
-    """Runs again and again, each killed after a random time, until so many kills have hit; every end is compared."""
+def killed_at_random(
+    survey: Path, unbroken: dict[str, str], folder: Path, *, kills: int, seed: int, after_s: float = 2.5
+) -> tuple[int, int]:
+    """Runs again and again, each killed within `after_s`, until so many kills have hit; every end is compared.
+
+    Returns the number of kills and of runs that came to their end.
+    """
     rng = np.random.default_rng(seed)
     hits, trees = 0, 0
     while hits < kills:
         out = folder / str(trees)
-        while (code := _attempt(survey, out, rng)) == -signal.SIGKILL:
+        while (code := _attempt(survey, out, rng, after_s)) == -signal.SIGKILL:
             hits += 1
         assert code == 0
         assert harness.tree(out) == unbroken
         trees += 1
-    print(f"{hits} kills, {trees} runs to their end, all trees equal")
+    return hits, trees
 
 
-def _attempt(survey: Path, out: Path, rng: np.random.Generator) -> int:
+def _attempt(survey: Path, out: Path, rng: np.random.Generator, after_s: float) -> int:
     workers = int(rng.integers(1, 4))
     child = harness.in_child(lambda: harness.run(survey, out, workers=workers))
-    return harness.waited(child, kill_after_s=float(rng.uniform(0.02, 2.5)))
+    return harness.waited(child, kill_after_s=float(rng.uniform(0.02, after_s)))
 
 
 def test_runs_killed_at_random_moments_end_as_an_unbroken_one(survey, unbroken, tmp_path):
@@ -53,7 +58,7 @@ def test_runs_killed_at_random_moments_end_as_an_unbroken_one(survey, unbroken, 
 
 @pytest.mark.slow
 def test_runs_killed_a_hundred_times_end_as_an_unbroken_one(survey, unbroken, tmp_path):
-    killed_at_random(survey, unbroken, tmp_path, kills=100, seed=2)
+    print("kills, runs to their end:", *killed_at_random(survey, unbroken, tmp_path, kills=100, seed=2))
 
 
 def points(calls: Callable[[], None]) -> None:
