@@ -250,14 +250,14 @@ def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
     if not (out / JOURNAL_NAME).exists():
         raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
     with open_journal(out) as journal:
-        source = journal.fact("source")
-        if source is None:
+        source, settings = journal.fact("source"), journal.fact("settings")
+        if source is None or settings is None:
             raise InputError(f"{out}: its run was interrupted before the products; run the same `crackmap run` again")
         survey = read_survey(
             Path(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]),
             follow_links=source["follow_links"],
         )  # fmt: skip
-        if survey_identity(survey) != journal.fact("settings")["survey"]:
+        if survey_identity(survey) != settings["survey"]:
             raise OutputLockedError(
                 f"{out}: the survey, or a file that survey.toml names, is another now than when it was run; "
                 "run `crackmap run` with --rerun-changed, or restore the files"
