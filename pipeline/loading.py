@@ -208,7 +208,8 @@ class _Child:
                 raise UnreadableImageError(f"{name}: {CRASHED}: took longer than {seconds:.0f} s and was stopped")
             facts = json.loads(connection.recv_bytes())
             if facts["number"] != self._asked:
-                raise OSError(f"answer {facts['number']} to request {self._asked}")
+                self.stop()
+                raise UnreadableImageError(f"{name}: {CRASHED}: its decoder answered another request")
             pixels = None
             if facts["bytes"] is not None:
                 pixels = np.empty(facts["bytes"], np.uint8)
