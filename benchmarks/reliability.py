@@ -33,6 +33,7 @@ from faults import harness, test_kills, test_malformed, test_storage  # noqa: E4
 
 from benchmarks import reliability_scale as scale  # noqa: E402
 from crackmap.pipeline import listing  # noqa: E402
+from crackmap.pipeline.records import STATUSES  # noqa: E402
 from crackmap.pipeline.synthetic import SyntheticSettings, write_survey  # noqa: E402
 
 DATA = Path(os.environ.get("CRACKMAP_DATA", ROOT.parent / "shared" / "data"))
@@ -142,8 +143,7 @@ def conservation(work: Work) -> Iterator[Row]:
         harness.run(survey, work.out / "counts" / name)
     for path in work.out.rglob("run.json"):
         counts = json.loads(path.read_text())["counts"]
-        kinds = ("ok", "no_crack", "no_position", "duplicate", "skipped", "failed")
-        runs, wrong = runs + 1, wrong + (counts["found"] != sum(counts[kind] for kind in kinds))
+        runs, wrong = runs + 1, wrong + (counts["found"] != sum(counts[status] for status in STATUSES))
     yield Row(5, f"run.json of {runs} runs above", f"{wrong} where frames are missing or doubled", "0", wrong == 0)
 
 
@@ -154,20 +154,24 @@ def large_surveys(work: Work) -> Iterator[Row]:
     scale.make_journal(survey, work.out / "keys-out", cracks_per_frame=0)
     del survey
     cost = scale.cost_of("planned", work.out / "keys", work.out / "keys-out")
-    yield Row(6, f"{frames:,} images listed, read and found done ({cost.said} left to do)",
-              f"{cost.seconds:.0f} s, {cost.memory_mb:.0f} MB", "60 s, 500 MB",
-              cost.said == 0 and cost.seconds <= 60 and cost.memory_mb <= 500)  # fmt: skip
+    what = f"{frames:,} images listed, read and found done ({cost.said} left to do)"
+    yield _within(what, cost, seconds=60, memory_mb=500)
     shutil.rmtree(work.out / "keys")
     frames = work.count(100_000)
     survey = scale.make_survey(work.out / "cracks", frames)
     scale.make_journal(survey, work.out / "cracks-out", cracks_per_frame=10)
     del survey
     cost = scale.cost_of("assembled", work.out / "cracks", work.out / "cracks-out")
-    yield Row(6, f"{cost.said:,} cracks of {frames:,} frames put together and written",
-              f"{cost.seconds:.0f} s, {cost.memory_mb:.0f} MB", "300 s, 2000 MB",
-              cost.seconds <= 300 and cost.memory_mb <= 2000)  # fmt: skip
+    what = f"{cost.said:,} cracks of {frames:,} frames put together and written"
+    yield _within(what, cost, seconds=300, memory_mb=2000)
     shutil.rmtree(work.out / "cracks")
     shutil.rmtree(work.out / "cracks-out")
+
+
+def _within(what: str, cost: scale.Cost, *, seconds: float, memory_mb: float) -> Row:
+    met = cost.seconds <= seconds and cost.memory_mb <= memory_mb
+    found = f"{cost.seconds:.0f} s, {cost.memory_mb:.0f} MB"
+    return Row(6, what, found, f"{seconds:.0f} s, {memory_mb:.0f} MB", met)
 
 
 def memory(work: Work) -> Iterator[Row]:

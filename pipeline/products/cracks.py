@@ -41,7 +41,7 @@ def write_cracks(out: Path, result: SurveyResult) -> None:
     The bytes are a function of the result alone.
 
     Raises:
-        StorageError: a file could not be written; none of them has changed then.
+        StorageError: a file could not be written; each of the others is as before, or whole and new.
     """
     with ExitStack() as files:
         sinks = [

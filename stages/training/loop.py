@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ class TrainingConfig:
                 "schedule", self.validation_crops)  # fmt: skip
 
 
-class CrackModule(pl.LightningModule):
+class CrackModule(pl.LightningModule, ABC):
     """A net with the project's optimisers and schedules; subclasses say what the loss of a batch is."""
 
     def __init__(self, net: nn.Module, config: TrainingConfig) -> None:
@@ -109,9 +110,9 @@ class CrackModule(pl.LightningModule):
         self.net = net
         self.config = config
 
+    @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """The losses of a batch by name; "loss" is what is minimised."""
-        raise NotImplementedError
 
     def size_of(self, batch: Any) -> int:
         """Samples in a batch."""
