@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,17 @@ def gsd_option() -> Decorator:
     )
 
 
+def _workers() -> int:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, 16)
+
+
 def loading_options() -> Decorator:
     """--workers, --follow-links and --max-mpx."""
     options = (
-        click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256),
-                     help="Images decoded and frames measured at a time. Results do not depend on it."),
+        click.option("--workers", default=_workers, show_default="one for each processor, at most 16",
+                     type=click.IntRange(1, 256),
+                     help="Images decoded and worked on at a time. Results do not depend on it."),
         click.option("--follow-links", is_flag=True, help="Take links in SURVEY for what they lead to."),
         click.option("--max-mpx", default=250, show_default=True, type=click.IntRange(min=1), metavar="MPX",
                      help="Refuse JPEGs and PNGs of more million pixels."),
@@ -72,6 +79,14 @@ def device_option() -> Decorator:
     return click.option(
         "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu, cuda or cuda:N."
     )
+
+
+def engine_option() -> Decorator:
+    """--engine."""
+    return click.option(
+        "--engine", default="auto", show_default=True, type=click.Choice(["auto", "pytorch", "openvino"]),
+        help="What computes the nets. auto: OpenVINO on the CPU if it is installed (twice as fast), else PyTorch.",
+    )  # fmt: skip
 
 
 def data_option(required: bool = True) -> Decorator:

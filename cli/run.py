@@ -11,12 +11,14 @@ import click
 from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import (
     device_option,
+    engine_option,
     existing_path,
     gsd_option,
     loading_options,
     section_option,
     weights_options,
 )
+from crackmap.cli.profile import print_profile
 from crackmap.cli.progress import frame_progress
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
               "needs --screen-weights.")  # fmt: skip
 @weights_options(screen=True)
 @device_option()
+@engine_option()
 @loading_options()
 @click.option("--max-unreadable", default=5.0, show_default=True, type=click.FloatRange(0, 100), metavar="PERCENT",
               help="Stop where more of the images cannot be read.")  # fmt: skip
@@ -48,11 +51,13 @@ if TYPE_CHECKING:
               "pixels otherwise.")  # fmt: skip
 @click.option("--verify", is_flag=True, help="Compare the content of finished frames' files, not only size and time.")
 @click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
+@click.option("--profile", is_flag=True, help="Show at the end where the time went; timings.json holds it anyway.")
 def command(
     survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
     section_length_m: float, strips: bool, segment_everything: bool, screen: bool, detect_weights: Path | None,
-    segment_weights: Path | None, screen_weights: Path | None, device: str, workers: int, follow_links: bool,
-    max_mpx: int, max_unreadable: float, strict: bool, require_calibration: bool, verify: bool, rerun_changed: bool,
+    segment_weights: Path | None, screen_weights: Path | None, device: str, engine: str, workers: int,
+    follow_links: bool, max_mpx: int, max_unreadable: float, strict: bool, require_calibration: bool, verify: bool,
+    rerun_changed: bool, profile: bool,
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
@@ -87,7 +92,7 @@ def command(
     )  # fmt: skip
     stages = load_stages(
         settings.stages, detect_weights=detect_weights, segment_weights=segment_weights,
-        screen_weights=screen_weights, device=device,
+        screen_weights=screen_weights, device=device, engine=engine, streams=workers,
     )  # fmt: skip
     options = RunOptions(
         workers=workers, verify=verify, rerun_changed=rerun_changed, strict=strict,
@@ -101,6 +106,8 @@ def command(
             command=" ".join(["crackmap", *sys.argv[1:]]),
         )  # fmt: skip
     print_summary(summary, out)
+    if profile:
+        print_profile(summary, workers=workers, engine=stages.engine)
     return 3 if summary.skipped else 0
 
 

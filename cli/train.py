@@ -69,7 +69,7 @@ def _training_options(stage: str) -> Decorator:
 def _run_of(
     stage: str, *, preset: str | None, config_file: Path | None, mixture: dict[str, float] | None,
     encoder_weights: Path | None, start: Path | None, settings: tuple[tuple[str, Any], ...],
-    net_settings: tuple[tuple[str, Any], ...], **training: Any,
+    net_settings: tuple[tuple[str, Any], ...], teacher: Path | None = None, **training: Any,
 ) -> TrainingRun:  # fmt: skip
     """The training that the options describe."""
     from dataclasses import replace
@@ -80,7 +80,7 @@ def _run_of(
 
     given = {key: value for key, value in training.items() if value is not None} | dict(settings)
     if config_file is not None:
-        if given or preset or mixture or encoder_weights or start or net_settings:
+        if given or preset or mixture or encoder_weights or start or net_settings or teacher:
             raise click.UsageError("--config takes everything from its file; leave the other options out")
         run = from_json(config_file)
         if run.stage != stage:
@@ -94,7 +94,7 @@ def _run_of(
     try:
         return TrainingRun(
             replace(chosen.net, **dict(net_settings)), replace(chosen.training, **given),
-            mixture or chosen.mixture, (), encoder_weights, start, chosen.augmentation,
+            mixture or chosen.mixture, (), encoder_weights, start, chosen.augmentation, teacher,
         )  # fmt: skip
     except TypeError as error:
         raise InputError(f"--set or --net: {error}; `crackmap models show {chosen.name}` lists the settings") from error
@@ -130,12 +130,17 @@ def segment(**options: Any) -> None:
 
 @command.command()
 @_training_options("detect")
+@click.option("--teacher", type=existing_path(folder=False),
+              help="Weights (.safetensors) of a segmenter: boxes are cut from what it finds in the crops, not from "
+                   "their labels.")  # fmt: skip
 def detect(**options: Any) -> None:
     """Train a detector on boxes cut from the masks.
 
     \b
     Example:
       crackmap train detect --data DATA -o run3 --encoder-weights mobilenet_v2-b0353104.pth
+      crackmap train detect --data DATA -o run5 --teacher run1/segment.safetensors \\
+        --start run3/detect.safetensors
     """
     _train("detect", **options)
 

@@ -1,9 +1,10 @@
 """Frames through the stages on one machine.
 
-    decoders (processes) -> nets (this thread) -> measuring and mask files (threads) -> journal (this thread)
+    decoders (processes) -> nets, measuring and mask files (threads, one for each frame) -> journal (this thread)
 
-Between them at most as many frames wait as there are workers, so memory does not grow with the survey. Rows come out in
-the order of the frames, whatever was finished first.
+Nets compute outside of Python, so that one frame is measured while another is looked at. At most as many frames wait as
+there are workers, so memory does not grow with the survey. Rows come out in the order of the frames, whatever was
+finished first.
 """
 
 from __future__ import annotations
@@ -67,14 +68,15 @@ def finished_rows(
         job: what the frames belong to.
         frames: what to do.
         loader: decodes; its number of workers says how far ahead.
-        workers: frames that are measured at a time.
+        workers: frames that are worked on at a time.
         warn: told which frame is stuck.
 
     Raises:
         StorageError: a mask file cannot be written.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="measure")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="frame")
     waiting: deque[tuple[str, Future[JournalRow]]] = deque()
+    begun: deque[ImageSource] = deque(maxlen=2 * workers + 1)
     sources = loader.ahead([frame.path for frame in frames])
     stopped = True
     try:
@@ -87,7 +89,9 @@ def finished_rows(
 
             for frame, source in zip(frames, sources, strict=True):
                 watchdog.begin(frame.key)
-                waiting.append((frame.key, _begun(job, frame, source, pool)))
+                if isinstance(source, ImageSource):
+                    begun.append(source)
+                waiting.append((frame.key, pool.submit(_row, job, frame, source)))
                 if len(waiting) > workers:
                     yield oldest()
             while waiting:
@@ -96,30 +100,28 @@ def finished_rows(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         if stopped:
-            # Or a decoder that hangs would be waited for.
+            # Or a decoder that hangs would be waited for, and a large image looked at to its end.
             loader.close()
+            for source in begun:
+                source.close()
         sources.close()
         pool.shutdown(wait=True)
 
 
-def _begun(
-    job: Job, frame: Frame, source: ImageSource | UnreadableImageError, pool: ThreadPoolExecutor
-) -> Future[JournalRow]:
-    """Lets the nets look at a frame, and hands what they found to the measuring threads."""
+def _row(job: Job, frame: Frame, source: ImageSource | UnreadableImageError) -> JournalRow:
+    """Takes a frame through the stages."""
     if isinstance(source, UnreadableImageError):
-        return _at_once(_skipped(job, frame, str(source)))
-    try:
-        found = _found(job.stages, source)
-    except (UnreadableImageError, DeviceMemoryError) as error:
-        source.close()
-        return _at_once(_skipped(job, frame, str(error), source))
-    except CrackmapError:
-        source.close()
-        raise
-    except Exception as error:
-        source.close()
-        return _at_once(_failed(job, frame, error, source))
-    return pool.submit(_measured, job, frame, source, found)
+        return _skipped(job, frame, str(source))
+    with source:
+        try:
+            found = _found(job.stages, source)
+            return _measured(job, frame, source, found)
+        except (UnreadableImageError, DeviceMemoryError) as error:
+            return _skipped(job, frame, str(error), source)
+        except CrackmapError:
+            raise
+        except Exception as error:
+            return _failed(job, frame, error, source)
 
 
 def _found(stages: Stages, source: ImageSource) -> FoundMask:
@@ -131,19 +133,11 @@ def _found(stages: Stages, source: ImageSource) -> FoundMask:
 
 
 def _measured(job: Job, frame: Frame, source: ImageSource, found: FoundMask) -> JournalRow:
-    with source:
-        share = saturated_share(found.mask, job.stages.settings.measure)
-        if share is not None:
-            return _skipped(job, frame, f"{SATURATED}: {share:.0%} of it is taken for crack: it shows no road surface, "
-                            "or weights or pixel size do not fit it", source)  # fmt: skip
-        try:
-            cracks = measure_mask(source, found, job.stages, ground=frame.ground)
-        except UnreadableImageError as error:
-            return _skipped(job, frame, str(error), source)
-        except CrackmapError:
-            raise
-        except Exception as error:
-            return _failed(job, frame, error, source)
+    share = saturated_share(found.mask, job.stages.settings.measure)
+    if share is not None:
+        return _skipped(job, frame, f"{SATURATED}: {share:.0%} of it is taken for crack: it shows no road surface, "
+                        "or weights or pixel size do not fit it", source)  # fmt: skip
+    cracks = measure_mask(source, found, job.stages, ground=frame.ground)
     if file_identity(frame.path) != (source.identity.size_bytes, source.identity.mtime_ns):
         return _skipped(job, frame, f"{CHANGED}: its file was written to; run the same command again", source)
     start = time.perf_counter()
@@ -158,7 +152,7 @@ def _measured(job: Job, frame: Frame, source: ImageSource, found: FoundMask) -> 
     return JournalRow(
         frame.key, source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256,
         job.hashes[frame.key], "ok" if cracks else "no_crack", "", found.mask.segmented_share, name, size, digest,
-        {**found.seconds, "write": time.perf_counter() - start}, found.flags,
+        {"decode": source.decode_s, **found.seconds, "write": time.perf_counter() - start}, found.flags,
         len(cracks), sum(crack.length_px for crack in cracks), cracks,
     )  # fmt: skip
 
@@ -176,12 +170,6 @@ def _failed(job: Job, frame: Frame, error: Exception, source: ImageSource) -> Jo
     """The row of a frame at which crackmap itself failed: one frame must not cost the survey, nor be passed over."""
     reason = f"internal error: {type(error).__name__}: {error}; please report it with the image"
     return replace(_skipped(job, frame, reason, source), status="failed")
-
-
-def _at_once(row: JournalRow) -> Future[JournalRow]:
-    done: Future[JournalRow] = Future()
-    done.set_result(row)
-    return done
 
 
 class _Watchdog:

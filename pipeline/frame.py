@@ -58,6 +58,7 @@ class Stages:
         settings: of all stages.
         weights: name -> sha256 of the weight files in use.
         screener: None without screening.
+        engine: what computes the nets, by name: another one may round otherwise.
     """
 
     detector: Detector | None
@@ -65,6 +66,7 @@ class Stages:
     settings: StageSettings
     weights: dict[str, str]
     screener: Screener | None = None
+    engine: str = ""
 
     def on_cpu(self) -> Stages:
         """The same nets on the CPU; those of a graphics card stay where they are."""
@@ -122,28 +124,33 @@ def load_stages(
     segment_weights: Path | None = None,
     screen_weights: Path | None = None,
     device: str = "auto",
+    engine: str = "auto",
+    streams: int = 1,
 ) -> Stages:
     """Loads the nets.
 
+    Weight files that are not given are those that come with the package. `device` is taken as `choose_device` does,
+    `engine` and `streams`, the images that are worked on at a time, as `choose_engine` does.
+
     Raises:
         WeightsError: a weight file is missing, damaged or of another stage.
-        DeviceError: the device is not there.
+        DeviceError: the device or the engine is not there.
     """
     used: dict[str, str] = {}
     detector = None
     if not settings.segment_everything:
         weights = weights_of("detect", detect_weights)
         used["detect"] = weights.sha256
-        detector = Detector.load(weights, device)
+        detector = Detector.load(weights, device, engine=engine, streams=streams)
     weights = weights_of("segment", segment_weights)
     used["segment"] = weights.sha256
-    segmenter = Segmenter.load(weights, device)
+    segmenter = Segmenter.load(weights, device, engine=engine, streams=streams)
     screener = None
     if settings.screen is not None:
         weights = weights_of("screen", screen_weights)
         used["screen"] = weights.sha256
-        screener = Screener.load(weights, device)
-    return Stages(detector, segmenter, settings, used, screener)
+        screener = Screener.load(weights, device, engine=engine, streams=streams)
+    return Stages(detector, segmenter, settings, used, screener, segmenter.engine.name if segmenter.engine else "")
 
 
 def process_image(source: PixelSource, stages: Stages, *, ground: GroundPlane | None) -> FrameResult:

@@ -26,6 +26,7 @@ def run_identity(survey: Survey, stages: Stages, settings: StageSettings) -> dic
         "survey": survey_identity(survey),
         "settings": _plain(asdict(settings)),
         "weights": dict(stages.weights),
+        "engine": stages.engine,
     }
 
 

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
@@ -38,6 +39,8 @@ PIXELS_PER_S = 1e7
 
 CRASHED = "decoder_crashed"
 """Begins the reason of an image that ended its decoder."""
+
+CLOSED = "the image was closed before it was read to its end"
 
 _ENVIRONMENT = {
     # No side files, no other drivers: a picture is what is in its file.
@@ -95,10 +98,11 @@ class ImageSource(_Closing):
     Attributes:
         header: size and georeference.
         identity: of the file it was read from.
+        decode_s: what it took to open it, seconds.
     """
 
     def __init__(self, header: ImageHeader, identity: FileIdentity) -> None:
-        self.header, self.identity = header, identity
+        self.header, self.identity, self.decode_s = header, identity, 0.0
 
     @property
     def size_wh_px(self) -> tuple[int, int]:
@@ -127,7 +131,7 @@ class ImageSource(_Closing):
         return self.read(0, 0, *self.size_wh_px)
 
     def close(self) -> None:
-        """Gives back what it holds; a picture in memory holds nothing."""
+        """Gives back what it holds; it cannot be read any more."""
 
 
 class _Whole(ImageSource):
@@ -135,10 +139,15 @@ class _Whole(ImageSource):
 
     def __init__(self, header: ImageHeader, identity: FileIdentity, pixels: RgbArray) -> None:
         super().__init__(header, identity)
-        self._pixels = pixels
+        self._pixels: RgbArray | None = pixels
 
     def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
+        if self._pixels is None:
+            raise UnreadableImageError(CLOSED)
         return self._pixels[y0 : y0 + height, x0 : x0 + width]
+
+    def close(self) -> None:
+        self._pixels = None
 
 
 class _Unpacked(ImageSource):
@@ -150,6 +159,8 @@ class _Unpacked(ImageSource):
         scratch.unlink()
 
     def read(self, x0: int, y0: int, width: int, height: int) -> RgbArray:
+        if self._descriptor < 0:
+            raise UnreadableImageError(CLOSED)
         result = np.empty((height, width, 3), np.uint8)
         row_bytes = 3 * self.size_wh_px[0]
         for row in range(height):
@@ -374,10 +385,13 @@ class Loader(_Closing):
         self._children, self._idle = set(), []
 
     def _try(self, path: Path) -> ImageSource | UnreadableImageError:
+        start = time.perf_counter()
         try:
-            return self.open(path)
+            source = self.open(path)
         except UnreadableImageError as error:
             return error
+        source.decode_s = time.perf_counter() - start
+        return source
 
     def _take(self) -> _Child:
         """An idle child; a new one where large images hold all of them, so that none waits for another."""

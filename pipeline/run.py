@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -62,7 +63,7 @@ class RunOptions:
     """How a run is carried out. Nothing here changes a number.
 
     Attributes:
-        workers: images that are decoded at a time, and frames that are measured at a time.
+        workers: images that are decoded at a time, and frames that are worked on at a time.
         verify: compare the content of finished frames' files, not only their size and time.
         rerun_changed: do frames again that another configuration has done, instead of refusing.
         strict: stop at the first image that cannot be used.
@@ -93,11 +94,15 @@ class RunSummary:
         result: all records, as they stand in the products.
         done_before: frames taken over from an earlier, interrupted run.
         seconds: total per stage, of this run and the ones it continues.
+        wall_s: what this run took by the clock: "frames", and the "products" made from them.
+        pixels: of the frames done in this run.
     """
 
     result: SurveyResult
     done_before: int
     seconds: dict[str, float]
+    wall_s: dict[str, float] = field(default_factory=dict)
+    pixels: int = 0
 
     @property
     def skipped(self) -> tuple[FrameOutcome, ...]:
@@ -141,6 +146,7 @@ def run_survey(
         OutputLockedError: `out` is in use, or holds a run with other settings.
         StorageError: an output cannot be written.
     """
+    start = time.perf_counter()
     options = options or RunOptions()
     if options.require_calibration:
         _refuse_pixels(survey)
@@ -163,8 +169,11 @@ def run_survey(
                     progress(done, total, row.key)
                     losses.add(row)
         journal.set_fact("source", {**survey.source, "command": command})
+        middle = time.perf_counter()
         result, seconds = _publish(survey, journal, out, settings)
-    return RunSummary(result, total - len(todo), seconds)
+    wall_s = {"frames": middle - start, "products": time.perf_counter() - middle}
+    pixels = sum(frame.size_wh_px[0] * frame.size_wh_px[1] for frame in todo)
+    return RunSummary(result, total - len(todo), seconds, wall_s, pixels)
 
 
 def _refuse_pixels(survey: Survey) -> None:

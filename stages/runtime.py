@@ -1,12 +1,20 @@
-"""Where the nets compute: device, precision, one place for both stages."""
+"""Where the nets compute, and with what: device, precision and library, one place for all stages.
+
+A net is a graph, a module from pixels to what its stage takes from it; an engine computes it.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from importlib.util import find_spec
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from crackmap.calibration.errors import DeviceError, DeviceMemoryError
 
@@ -33,10 +41,92 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+ENGINES = ("auto", "pytorch", "openvino")
+"""What can be asked to compute."""
+
+
+class Engine(Protocol):
+    """Computes a net."""
+
+    @property
+    def name(self) -> str:
+        """Library and precision; with another, results may differ by a rounding."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """What the net's graph makes of (B, H, W, 3) RGB images; safe to call from several threads."""
+
+
+def choose_engine(
+    graph: nn.Module, device: torch.device, name: str = "auto", *, key: str = "", streams: int = 1
+) -> Engine:
+    """What computes a graph fastest on a device.
+
+    Args:
+        graph: from (B, H, W, 3) uint8 RGB to a tensor or a tuple of tensors, for all B, and H and W of multiples of 32.
+        device: where; OpenVINO computes on the CPU only.
+        name: one of ENGINES; "auto": OpenVINO on the CPU, if it is installed.
+        key: hash of graph and weights, under which the compiled net is kept for the next time; "" = it is not.
+        streams: calls that are computed at a time, each on its share of the processor.
+
+    Raises:
+        DeviceError: there is no such engine, it is not installed, or does not compute on this device.
+    """
+    if name not in ENGINES:
+        raise DeviceError(f"engine: expected one of {', '.join(ENGINES)}, got {name!r}")
+    if name == "openvino" and device.type != "cpu":
+        raise DeviceError(
+            f"engine openvino computes on the CPU, not on {device}; give --device cpu or --engine pytorch"
+        )
+    installed = find_spec("openvino") is not None
+    if name == "openvino" and not installed:
+        raise DeviceError("openvino is not installed; `pip install openvino`, or leave --engine out")
+    if name != "pytorch" and device.type == "cpu" and installed:
+        from crackmap.stages.openvino_engine import openvino_engine
+
+        return openvino_engine(graph, key=key, streams=streams)
+    if device.type == "cpu" and streams > 1:
+        torch.set_num_threads(max(cpu_count() // streams, 1))
+    return TorchEngine(graph, device)
+
+
+def cpu_count() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class TorchEngine:
+    """PyTorch, in bfloat16 where the device computes faster in it."""
+
+    def __init__(self, graph: nn.Module, device: torch.device) -> None:
+        self._graph, self._device = graph, device
+
+    @property
+    def name(self) -> str:
+        """Such as "pytorch cpu bfloat16"."""
+        return f"pytorch {self._device.type} {str(precision_of(self._device)).removeprefix('torch.')}"
+
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """What the graph makes of (B, H, W, 3) RGB images."""
+        tensor = torch.from_numpy(np.ascontiguousarray(images))
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory().to(self._device, non_blocking=True)
+        with inference(self._device):
+            found = self._graph(tensor)
+        results = (found,) if isinstance(found, Tensor) else found
+        return tuple(result.cpu().numpy() for result in results)
+
+
+def precision_of(device: torch.device) -> torch.dtype:
+    """bfloat16, or float32 on processors that have to imitate it."""
+    slow = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.float32 if slow else torch.bfloat16
+
+
 @contextmanager
 def inference(device: torch.device) -> Iterator[None]:
-    """No gradients, and bfloat16 where the device computes faster in it."""
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    """No gradients, and the device's precision."""
+    precision = precision_of(device)
+    with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Windows over an image: even tiles with overlap for the detector, packed windows over cells for the segmenter."""
+"""Pixels by windows, and even tiles with overlap for the detector."""
 
 from __future__ import annotations
 
@@ -85,56 +85,3 @@ def _even_starts(length: int, tile: int, overlap: int) -> tuple[list[int], int]:
     if count == 1:
         return [0], length
     return [round(i * (length - side) / (count - 1)) for i in range(count)], side
-
-
-@dataclass(frozen=True, slots=True)
-class PackedWindow:
-    """A window for the segmenter, and the cells it answers for.
-
-    Attributes:
-        window: what the net sees; may reach over the image's edges by RIM_PX, and further on the right and below in
-            images smaller than it.
-        cells_rc: (N, 2) row and column of the cells whose pixels are taken from it.
-    """
-
-    window: Window
-    cells_rc: NDArray[np.int64]
-
-
-def pack_windows(
-    cells: NDArray[np.bool_], size_wh_px: tuple[int, int], *, cell_px: int, window_px: int, context_px: int
-) -> list[PackedWindow]:
-    """Few windows of one size that cover all marked cells, each with `context_px` of road around its cells.
-
-    Greedy, from the top: the first row with a cell left, then its leftmost cells, as many as a window holds.
-    Every cell is answered for exactly once, so nothing depends on the order in which windows are computed.
-
-    Args:
-        cells: (rows, columns) marked cells of `cell_px` a side.
-        size_wh_px: size of the image.
-        cell_px: side of a cell.
-        window_px: side of the windows.
-        context_px: least road around a cell that its window shows, except at the image's border.
-    """
-    core = (window_px - 2 * context_px) // cell_px
-    require(core >= 1, "window_px", f"at least one cell and its context ({cell_px + 2 * context_px} px)", window_px)
-    left = np.array(cells, bool)
-    packed: list[PackedWindow] = []
-    for row in range(left.shape[0]):
-        while left[row].any():
-            band = left[row : row + core]
-            column = int(np.flatnonzero(band.any(axis=0))[0])
-            part = band[:, column : column + core]
-            cells_rc = np.argwhere(part) + (row, column)
-            part[:] = False
-            packed.append(PackedWindow(_place(cells_rc, size_wh_px, cell_px, window_px), cells_rc))
-    return packed
-
-
-def _place(cells_rc: NDArray[np.int64], size_wh_px: tuple[int, int], cell_px: int, window_px: int) -> Window:
-    """The window centred on the cells' box, shifted into the image and its rim."""
-    low, high = cells_rc.min(axis=0) * cell_px, (cells_rc.max(axis=0) + 1) * cell_px
-    y, x = ((low + high - window_px) // 2).tolist()
-    width, height = size_wh_px
-    x0 = max(min(x, width + RIM_PX - window_px), -RIM_PX)
-    return Window(x0, max(min(y, height + RIM_PX - window_px), -RIM_PX), window_px, window_px)

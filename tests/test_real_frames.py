@@ -107,15 +107,15 @@ def test_two_stages_find_the_crack_length_of_one_in_less_area() -> None:
 
 
 def test_crack_length_does_not_depend_on_the_window_beyond_the_seam_tolerance() -> None:
-    """The seam tolerance with the real net: total length of four frames within 3 % for windows of 256 to 512 px."""
+    """The seam tolerance with the real net: total length of four frames within 3 % for windows of 384 to 1152 px."""
     segmenter = load_stages(StageSettings(segment_everything=True), device="cpu").segmenter
     images = [ArraySource(image.read().image) for image in load_split("dnit", "val", DATA)[::20]]
     lengths = [
         sum(
             crack.length_px
             for image in images
-            for crack in measure(segmenter.segment(image, None, SegmentSettings(window_px=window_px)), ground=None)
+            for crack in measure(segmenter.segment(image, None, SegmentSettings(longest_px=longest_px)), ground=None)
         )
-        for window_px in (256, 384, 512)
+        for longest_px in (384, 512, 1152)
     ]
     assert max(lengths) / min(lengths) < 1.03

@@ -34,9 +34,10 @@ CACHE_MB = 64
 """Blocks that GDAL keeps; by itself it takes a twentieth of all memory."""
 
 _PROFILE = {"driver": "GTiff", "count": 1, "dtype": "uint8", "tiled": True, "blockxsize": TILE_PX,
-            "blockysize": TILE_PX, "compress": "DEFLATE", "sparse_ok": True}  # fmt: skip
+            "blockysize": TILE_PX, "sparse_ok": True}  # fmt: skip
 
-_COG = {"driver": "COG", "compress": "DEFLATE", "blocksize": TILE_PX, "overviews": "AUTO",
+# The least effort: a fifth larger, and written in two thirds of the time.
+_COG = {"driver": "COG", "compress": "DEFLATE", "level": 1, "blocksize": TILE_PX, "overviews": "AUTO",
         "overview_resampling": "RMS", "sparse_ok": True}  # fmt: skip
 """RMS overviews: an average fades a crack of two pixels to nothing, the root of the mean square keeps it visible."""
 
@@ -65,7 +66,7 @@ def write_mask_cog(path: Path, mask: CrackMask, *, frame: Frame, output: OutputF
             size, blocks = mask.size_wh_px, _mask_tiles(mask)
         else:
             rectified, transform = rectify(mask, frame, frame.ground)
-            size, blocks = (rectified.shape[1], rectified.shape[0]), iter([((0, 0), rectified)])
+            size, blocks = (rectified.shape[1], rectified.shape[0]), _filled_tiles(rectified)
         crs = CRS.from_wkt(output.crs_wkt)
         with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             placed_at = {"width": size[0], "height": size[1], "crs": crs, "transform": transform}
@@ -112,3 +113,11 @@ def _mask_tiles(mask: CrackMask) -> Iterator[tuple[tuple[int, int], NDArray[np.u
     for row, column in sorted({(row // ratio, column // ratio) for row, column in mask.blocks}):
         x0, y0 = column * TILE_PX, row * TILE_PX
         yield (x0, y0), mask.read(x0, y0, min(TILE_PX, width - x0), min(TILE_PX, height - y0))
+
+
+def _filled_tiles(values: NDArray[np.uint8]) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
+    for y0 in range(0, values.shape[0], TILE_PX):
+        for x0 in range(0, values.shape[1], TILE_PX):
+            tile = values[y0 : y0 + TILE_PX, x0 : x0 + TILE_PX]
+            if tile.any():
+                yield (x0, y0), tile

@@ -21,7 +21,6 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from crackmap.calibration.errors import StorageError, UnreadableImageError
-from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.decoding import WHOLE_PX
 from crackmap.pipeline.footprint import visible_polygon_m
 from crackmap.pipeline.images import ImageSource, open_image
@@ -33,7 +32,9 @@ from crackmap.pipeline.products.rectified import (
     applied,
     composed,
     ground_of_target,
+    in_picture,
     placed,
+    places_px,
     resampled,
 )
 from crackmap.pipeline.records import Frame, Section, SurveyResult
@@ -259,7 +260,11 @@ def _paint_block(file: Any, window: Window, frame: Frame, section: Section, grid
     to_section = composed(grid.transform, Affine.translation(window.col_off, window.row_off))
     to_ground = composed(~placed(frame, Affine.identity()), to_section)
     xy_m = ground_of_target(to_ground, (0, 0, *size)).reshape(window.height, window.width, 2)
-    seen, y = _within_limits(frame, frame.ground, xy_m), xy_m[..., 1]
+    places = places_px(frame.ground, to_ground, (0, 0, *size))
+    seen, y = in_picture(*places, frame.size_wh_px), xy_m[..., 1]
+    if frame.ground.limits.lateral_m is not None:
+        left, right = frame.ground.limits.lateral_m
+        seen &= (xy_m[..., 0] >= left) & (xy_m[..., 0] <= right)
     (low, high), bounds = frame.owns_y_m, _section_y_m(frame, section)
     seen &= (y >= bounds[0]) & (y < bounds[1])
     there: NDArray[np.uint8] = file.read(window=window)
@@ -271,14 +276,3 @@ def _paint_block(file: Any, window: Window, frame: Frame, section: Section, grid
     there[:3, chosen] = np.moveaxis(picture, -1, 0)[:, chosen]
     there[3, chosen] = 255
     file.write(there, window=window)
-
-
-def _within_limits(frame: Frame, ground: GroundPlane, xy_m: FloatArray) -> NDArray[np.bool_]:
-    """(height, width) whether ground points lie in the picture and between the lateral limits."""
-    xy_px = ground.to_pixel_xy(xy_m.reshape(-1, 2))
-    with np.errstate(invalid="ignore"):
-        seen = ((xy_px >= 0) & (xy_px <= np.array(frame.size_wh_px))).all(axis=1).reshape(xy_m.shape[:2])
-    if ground.limits.lateral_m is not None:
-        left, right = ground.limits.lateral_m
-        seen &= (xy_m[..., 0] >= left) & (xy_m[..., 0] <= right)
-    return np.asarray(seen, bool)

@@ -15,9 +15,10 @@ from torchvision.models.detection import RetinaNet
 from torchvision.ops import nms
 
 from crackmap.calibration.errors import WeightsError, require
-from crackmap.stages.detect.retinanet import NET, RetinaNetConfig, as_input, build_retinanet
+from crackmap.stages.detect.boxes import best_boxes
+from crackmap.stages.detect.retinanet import NET, DetectGraph, RetinaNetConfig, build_retinanet, padded_to_32
 from crackmap.stages.records import Region
-from crackmap.stages.runtime import choose_device, in_batches, inference
+from crackmap.stages.runtime import Engine, TorchEngine, choose_device, choose_engine, in_batches
 from crackmap.stages.tiling import PixelSource, Window, even_tiles
 from crackmap.stages.weights import Weights, net_from
 
@@ -35,7 +36,7 @@ class DetectSettings:
         grow_px: boxes that are left grow by this on each side, inside the image.
     """
 
-    score: float = 0.06
+    score: float = 0.12
     tile_px: int = 1536
     overlap_px: int = 192
     nms_iou: float = 0.5
@@ -48,32 +49,43 @@ class DetectSettings:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A loaded RetinaNet, ready to detect."""
+    """A loaded RetinaNet, ready to detect.
+
+    Attributes:
+        net: what finds the boxes.
+        config: its shape.
+        device: where it computes.
+        engine: computes it; None: PyTorch does.
+    """
 
     net: RetinaNet
     config: RetinaNetConfig
     device: torch.device
+    engine: Engine | None = None
 
     @classmethod
-    def load(cls, weights: Weights, device: str = "auto") -> Detector:
-        """The detector of a weight file, on `device`.
+    def load(cls, weights: Weights, device: str = "auto", *, engine: str = "auto", streams: int = 1) -> Detector:
+        """The detector of a weight file, on `device`; `engine` and `streams` as `choose_engine` takes them.
 
         Raises:
             WeightsError: the file holds another net, or one that cannot be built.
+            DeviceError: the device or the engine is not there.
         """
         if weights.net != NET:
             raise WeightsError(f"weights {weights.name}: expected a {NET} net, got {weights.net}; "
                                "give a file that `crackmap train detect` wrote")  # fmt: skip
         config, net = net_from(weights, lambda fields: RetinaNetConfig(**fields), build_retinanet)
         chosen = choose_device(device)
-        return cls(net.eval().to(chosen).to(memory_format=torch.channels_last), config, chosen)
+        net = net.eval().to(chosen).to(memory_format=torch.channels_last)
+        computes = choose_engine(DetectGraph(net), chosen, engine, key=weights.sha256, streams=streams)
+        return cls(net, config, chosen, computes)
 
     def on_cpu(self) -> Detector:
         """The same on the CPU; this one stays where it is."""
         if self.device.type == "cpu":
             return self
         cpu = torch.device("cpu")
-        return replace(self, net=copy.deepcopy(self.net).to(cpu), device=cpu)
+        return replace(self, net=copy.deepcopy(self.net).to(cpu), device=cpu, engine=None)
 
     def tiles(self, size_wh_px: tuple[int, int], settings: DetectSettings) -> list[Window]:
         """The tiles of an image of this size."""
@@ -101,13 +113,14 @@ class Detector:
     def _detect_tile(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(N, 4) boxes in pixels of the tile and (N,) scores."""
         height, width = image.shape[:2]
-        small_wh = (max(round(width * self.config.scale), 32), max(round(height * self.config.scale), 32))
-        small = cv2.resize(image, small_wh, interpolation=cv2.INTER_AREA)
-        tensor = as_input(torch.from_numpy(small).permute(2, 0, 1)).to(self.device)
-        with inference(self.device):
-            found = self.net([tensor])[0]
-        scale = np.array([width / small_wh[0], height / small_wh[1]] * 2)
-        return found["boxes"].cpu().double().numpy() * scale, found["scores"].cpu().double().numpy()
+        small_wh = (width, height)
+        if self.config.scale != 1.0:
+            small_wh = (max(round(width * self.config.scale), 32), max(round(height * self.config.scale), 32))
+            image = np.asarray(cv2.resize(image, small_wh, interpolation=cv2.INTER_AREA), np.uint8)
+        engine = self.engine or TorchEngine(DetectGraph(self.net), self.device)
+        found = engine(padded_to_32(image)[None])
+        boxes, scores = best_boxes(self.net, small_wh, *found)
+        return boxes * np.array([width / small_wh[0], height / small_wh[1]] * 2), scores
 
 
 SEAM_PX = 32

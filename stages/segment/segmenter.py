@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from crackmap.calibration.errors import WeightsError, require
+from crackmap.stages.packing import PackedWindow, pack_windows
 from crackmap.stages.records import BLOCK_PX, CrackMask, Region
 from crackmap.stages.regions import CELL_PX, area_share, cell_grid_shape, cells_of_regions
-from crackmap.stages.runtime import choose_device, in_batches, inference
+from crackmap.stages.runtime import Engine, TorchEngine, choose_device, choose_engine, in_batches
 from crackmap.stages.segment.nets import CONFIGS, SegmentNet, build_segment_net, segment_config
-from crackmap.stages.tiling import PackedWindow, PixelSource, pack_windows
+from crackmap.stages.tiling import PixelSource
 from crackmap.stages.weights import Weights, net_from
 
 
@@ -27,19 +29,20 @@ class SegmentSettings:
     Attributes:
         margin_px: regions are grown by this on each side, before they are rounded out to cells. Of 4, 8 and 12 px the
             least: on validation frames more passes on area, not length.
-        window_px: side of the windows the net sees, a multiple of 32; smaller in images smaller than it.
+        longest_px: longest side of a window the net sees.
         context_px: least road around a cell that the net sees. With 64 the crack length of survey frames differs by
             1.5 % between windows of 256 and 512 px, with 32 by 2.4 %.
-        batch: windows computed at once; all of one image.
+        batch: windows of one shape that a graphics card computes at once; all of one image.
     """
 
     margin_px: float = 4.0
-    window_px: int = 384
+    longest_px: int = 1152
     context_px: int = 64
     batch: int = 8
 
     def __post_init__(self) -> None:
-        require(self.window_px % 32 == 0, "window_px", "a multiple of 32", self.window_px)
+        require(self.longest_px % 32 == 0, "longest_px", "a multiple of 32", self.longest_px)
+        require(self.context_px % 32 == 0, "context_px", "a multiple of 32", self.context_px)
         require(self.batch >= 1, "batch", "1 or more", self.batch)
 
 
@@ -56,19 +59,22 @@ class Segmenter:
         device: where it computes.
         classes: what it tells apart; CRACK is one of them.
         calibration: class -> scale and offset of its logits, so that probabilities are what they say.
+        engine: computes the net; None: PyTorch does.
     """
 
     net: SegmentNet
     device: torch.device
     classes: tuple[str, ...] = (CRACK,)
     calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    engine: Engine | None = None
 
     @classmethod
-    def load(cls, weights: Weights, device: str = "auto") -> Segmenter:
-        """The segmenter of a weight file, on `device`.
+    def load(cls, weights: Weights, device: str = "auto", *, engine: str = "auto", streams: int = 1) -> Segmenter:
+        """The segmenter of a weight file, on `device`; `engine` and `streams` as `choose_engine` takes them.
 
         Raises:
             WeightsError: the file holds no net that segments cracks, or one that cannot be built.
+            DeviceError: the device or the engine is not there.
         """
         if weights.net not in CONFIGS:
             raise WeightsError(f"weights {weights.name}: expected one of {', '.join(CONFIGS)}, got {weights.net}; "
@@ -76,14 +82,17 @@ class Segmenter:
         config, net = net_from(weights, partial(segment_config, weights.net), build_segment_net)
         chosen = choose_device(device)
         net = net.eval().to(chosen).to(memory_format=torch.channels_last)
-        return cls(net, chosen, config.classes, weights.calibration)
+        computes = choose_engine(
+            SegmentGraph(net, config.classes, weights.calibration), chosen, engine, key=weights.sha256, streams=streams
+        )
+        return cls(net, chosen, config.classes, weights.calibration, computes)
 
     def on_cpu(self) -> Segmenter:
         """The same on the CPU; this one stays where it is."""
         if self.device.type == "cpu":
             return self
         cpu = torch.device("cpu")
-        return replace(self, net=copy.deepcopy(self.net).to(cpu), device=cpu)
+        return replace(self, net=copy.deepcopy(self.net).to(cpu), device=cpu, engine=None)
 
     def segment(self, source: PixelSource, regions: Iterable[Region] | None, settings: SegmentSettings) -> CrackMask:
         """Crack probabilities inside `regions`, or of the whole image if that is None."""
@@ -108,36 +117,54 @@ class Segmenter:
         else:
             cells = cells_of_regions(regions, size, margin_px=settings.margin_px)
         windows = pack_windows(
-            cells, size, cell_px=CELL_PX, window_px=_window_px(size, settings), context_px=settings.context_px
+            cells, size, cell_px=CELL_PX, context_px=settings.context_px, longest_px=settings.longest_px
         )
         canvases = {name: _SparseCanvas(size) for name in classes}
         wanted = [self.classes.index(name) for name in classes]
-        computed = in_batches(windows, lambda few: list(self._probabilities(source, few, wanted)), batch=settings.batch)
-        for packed, probability in computed:
-            for canvas, of_class in zip(canvases.values(), probability, strict=True):
-                canvas.take(packed, of_class)
+        engine = self.engine or TorchEngine(SegmentGraph(self.net, self.classes, self.calibration), self.device)
+        batch = 1 if self.device.type == "cpu" else settings.batch
+        for alike in _of_one_shape(windows):
+            computed = in_batches(alike, partial(_probabilities, engine, source), batch=batch)
+            for packed, probability in computed:
+                for canvas, number in zip(canvases.values(), wanted, strict=True):
+                    canvas.take(packed, probability[number])
         seen_px = round(area_share(cells, size) * size[0] * size[1])
         return {name: CrackMask(size, canvas.blocks, seen_px) for name, canvas in canvases.items()}
 
-    def _probabilities(
-        self, source: PixelSource, batch: Sequence[PackedWindow], wanted: Sequence[int]
-    ) -> NDArray[np.uint8]:
-        """(B, wanted, window, window) probability * 255, of the classes whose numbers are wanted."""
-        line = [self.calibration.get(self.classes[number], (1.0, 0.0)) for number in wanted]
-        scale, offset = torch.tensor(line, device=self.device).T.view(2, -1, 1, 1)
-        images = np.stack([_read_padded(source, packed) for packed in batch])
-        tensor = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
-        with inference(self.device):
-            logits = self.net(tensor.contiguous(memory_format=torch.channels_last))[:, wanted].float()
-            quantised = torch.sigmoid(logits * scale + offset).mul(255.0).round().to(torch.uint8)
-        return np.asarray(quantised.cpu().numpy(), np.uint8)
+
+class SegmentGraph(nn.Module):
+    """What an engine computes for the segmenter: from pixels to probabilities in bytes."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, net: SegmentNet, classes: Sequence[str], calibration: Mapping[str, tuple[float, float]]) -> None:
+        super().__init__()
+        self.net = net
+        lines = torch.tensor([calibration.get(name, (1.0, 0.0)) for name in classes])
+        device = next(net.parameters(), lines).device
+        for name, values in zip(("scale", "offset"), lines.T, strict=True):
+            self.register_buffer(name, values.view(1, -1, 1, 1).to(device), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, classes, H, W) uint8 probability * 255 of (B, H, W, 3) uint8 RGB images."""
+        pixels = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+        probability = torch.sigmoid(self.net(pixels).float() * self.scale + self.offset)
+        return probability.mul(255.0).round().to(torch.uint8)
 
 
-def _window_px(size_wh_px: tuple[int, int], settings: SegmentSettings) -> int:
-    """The window's side: not larger than the image, of which the net would else see a mirrored copy."""
-    smallest = CELL_PX + 2 * settings.context_px
-    fitting = -(-min(size_wh_px) // CELL_PX) * CELL_PX
-    return min(settings.window_px, max(fitting, smallest))
+def _of_one_shape(windows: Sequence[PackedWindow]) -> Iterator[list[PackedWindow]]:
+    """The windows, by shape."""
+    shapes: dict[tuple[int, int], list[PackedWindow]] = {}
+    for packed in windows:
+        shapes.setdefault((packed.window.width, packed.window.height), []).append(packed)
+    yield from shapes.values()
+
+
+def _probabilities(engine: Engine, source: PixelSource, batch: Sequence[PackedWindow]) -> list[NDArray[np.uint8]]:
+    """(classes, height, width) probability * 255 of each window."""
+    (found,) = engine(np.stack([_read_padded(source, packed) for packed in batch]))
+    return list(found)
 
 
 def _read_padded(source: PixelSource, packed: PackedWindow) -> NDArray[np.uint8]:

@@ -24,6 +24,7 @@ from crackmap.stages.presets import NetConfig
 from crackmap.stages.screen.classifier import ScreenConfig, ScreenNet
 from crackmap.stages.screen.screener import NET as SCREENER
 from crackmap.stages.segment.nets import build_segment_net, name_of, segment_config
+from crackmap.stages.segment.segmenter import Segmenter
 from crackmap.stages.training.detect import detect_task
 from crackmap.stages.training.loop import Task, TrainingConfig, fit
 from crackmap.stages.training.screen import screen_task
@@ -50,6 +51,8 @@ class TrainingRun:
         encoder_weights: ImageNet weights of the encoder, or weights of a stage with the same one, to start from.
         start: weights of an earlier training of the same net to start from.
         augmentation: of the patches that a screen stage is trained on; None: the default one.
+        teacher: weights of a segmenter. A detector then learns where that one would find cracks, not where labels are:
+            what it is to pass on.
     """
 
     net: NetConfig
@@ -59,6 +62,7 @@ class TrainingRun:
     encoder_weights: Path | None = None
     start: Path | None = None
     augmentation: Augmentation | None = None
+    teacher: Path | None = None
 
     def __post_init__(self) -> None:
         for name, share in self.mixture.items():
@@ -70,6 +74,7 @@ class TrainingRun:
                 "give --set validation_crops=0, or --mix with a data set", self.training.validation_crops)  # fmt: skip
         require(self.stage != "screen" or not self.validation, "validation", "none: the screen stage holds back "
                 "part of its mixture", self.validation)  # fmt: skip
+        require(self.teacher is None or self.stage == "detect", "teacher", "none: a detector has one", self.teacher)
         for setting in fields(self.training):
             if setting.name in NO_EFFECT[self.stage] and setting.default is not MISSING:
                 given = getattr(self.training, setting.name)
@@ -158,6 +163,8 @@ def _started(run: TrainingRun) -> tuple[Any, set[str]]:
         given = read_weights(run.start, stage=run.stage)
         start_from(net, given)
         before |= origin(given)
+    if run.teacher is not None:
+        before |= origin(read_weights(run.teacher, stage="segment"))
     return net, before
 
 
@@ -172,7 +179,10 @@ def _task(run: TrainingRun, net: Any, data: Path | None) -> Task:
         names = run.validation or tuple(name for name in run.mixture if name != RENDERED)
         held_back = CropSource(data, dict.fromkeys(names, 1.0), side_px=config.side_px, scales=(1.0, 1.0), split="val")
     if isinstance(run.net, RetinaNetConfig):
-        return detect_task(net, run.net, config, train_crops, held_back)
+        teacher = None if run.teacher is None else Segmenter.load(
+            read_weights(run.teacher, stage="segment"), "cpu", engine="pytorch"
+        )  # fmt: skip
+        return detect_task(net, run.net, config, train_crops, held_back, teacher)
     return segment_task(net, config, train_crops, held_back)
 
 
@@ -189,6 +199,7 @@ def to_json(run: TrainingRun) -> str:
         "encoder_weights": _file(run.encoder_weights),
         "start": _file(run.start),
         "augmentation": None if run.augmentation is None else asdict(run.augmentation),
+        "teacher": _file(run.teacher),
     }
     return json.dumps(parts, indent=2) + "\n"
 
@@ -217,6 +228,7 @@ def from_json(path: Path) -> TrainingRun:
         return TrainingRun(
             net, training, parts["mixture"], tuple(parts["validation"]), _found(path, parts["encoder_weights"]),
             _found(path, parts["start"]), Augmentation(**parts["augmentation"]) if parts["augmentation"] else None,
+            _found(path, parts.get("teacher")),
         )  # fmt: skip
     except CrackmapError as error:
         raise InputError(f"{path}: {error}") from error

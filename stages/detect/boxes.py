@@ -1,0 +1,52 @@
+"""From what the detector's net says at its anchors to boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import clip_boxes_to_image, nms
+
+
+def best_boxes(
+    net: RetinaNet, size_wh_px: tuple[int, int], scores: NDArray[np.float32], deltas: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes of one image, one at most for each place of each pyramid level: that of the best anchor there.
+
+    torchvision keeps the best thousand anchors of a level, of which many lie on the same crack; where much is cracked,
+    what is left of it then depends on the size of the tile.
+
+    Args:
+        net: whose anchors, thresholds and box coder are used.
+        size_wh_px: of the image before it was padded to multiples of 32.
+        scores: (1, anchors) as DetectGraph gives them.
+        deltas: (1, anchors, 4).
+
+    Returns:
+        (N, 4) left, top, right, bottom in pixels of what the net saw, and (N,) scores, best first.
+    """
+    width, height = (-(-side // 32) * 32 for side in size_wh_px)
+    anchors = _anchors(net, width, height)
+    a_place = net.anchor_generator.num_anchors_per_location()[0]
+    by_place = torch.from_numpy(scores[0]).view(-1, a_place)
+    score, best = by_place.max(dim=1)
+    wanted = torch.nonzero(score > net.score_thresh)[:, 0]
+    chosen = wanted * a_place + best[wanted]
+    decoded = net.box_coder.decode_single(torch.from_numpy(deltas[0])[chosen], anchors[chosen])
+    boxes = clip_boxes_to_image(decoded, (size_wh_px[1], size_wh_px[0]))
+    kept = nms(boxes, score[wanted], net.nms_thresh)
+    return boxes[kept].double().numpy(), score[wanted][kept].double().numpy()
+
+
+def _anchors(net: RetinaNet, width: int, height: int) -> torch.Tensor:
+    """(anchors, 4) of an image, in the order of the scores."""
+    stride = net.backbone.finest_stride_px
+    maps = []
+    for _ in range(net.backbone.with_anchors):
+        maps.append(torch.empty(1, 1, -(-height // stride), -(-width // stride)))
+        stride *= 2
+    images = ImageList(torch.empty(1, 3, height, width), [(height, width)])
+    anchors: torch.Tensor = net.anchor_generator(images, maps)[0]
+    return anchors
