@@ -5,7 +5,10 @@ A net is a graph, a module from pixels to what its stage takes from it; an engin
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -86,7 +89,14 @@ def choose_engine(
         return openvino_engine(graph, key=key, streams=streams)
     if device.type == "cpu" and streams > 1:
         torch.set_num_threads(max(cpu_count() // streams, 1))
-    return TorchEngine(graph, device)
+    return TorchEngine(graph, *_all_alike(device))
+
+
+def _all_alike(device: torch.device) -> list[torch.device]:
+    """All graphics cards of the machine where none is named by its number; else the device."""
+    if device.type == "cuda" and device.index is None:
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return [device]
 
 
 def cpu_count() -> int:
@@ -95,25 +105,52 @@ def cpu_count() -> int:
 
 
 class TorchEngine:
-    """PyTorch, in bfloat16 where the device computes faster in it."""
+    """PyTorch, in bfloat16 where the device computes faster in it.
 
-    def __init__(self, graph: nn.Module, device: torch.device) -> None:
-        self._graph, self._device = graph, device
+    With several devices each thread that calls keeps to one of them, in turn. On graphics cards each thread has a queue
+    (a CUDA stream) of its own, so that one copies while another computes.
+    """
+
+    def __init__(self, graph: nn.Module, *devices: torch.device) -> None:
+        self._devices = devices
+        self._graphs = [graph] + [copy.deepcopy(graph).to(device) for device in devices[1:]]
+        self._threads, self._turns = threading.local(), itertools.count()
 
     @property
     def name(self) -> str:
         """Such as "pytorch cpu bfloat16"."""
-        return f"pytorch {self._device.type} {str(precision_of(self._device)).removeprefix('torch.')}"
+        device = self._devices[0]
+        return f"pytorch {device.type} {str(precision_of(device)).removeprefix('torch.')}"
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
         """What the graph makes of (B, H, W, 3) RGB images."""
-        tensor = torch.from_numpy(np.ascontiguousarray(images))
-        if self._device.type == "cuda":
-            tensor = tensor.pin_memory().to(self._device, non_blocking=True)
-        with inference(self._device):
-            found = self._graph(tensor)
-        results = (found,) if isinstance(found, Tensor) else found
-        return tuple(result.cpu().numpy() for result in results)
+        device, graph, stream = self._place()
+        pixels = torch.from_numpy(np.ascontiguousarray(images))
+        if stream is None:
+            return _on_host(_computed(graph, pixels, device))
+        with torch.cuda.device(device), torch.cuda.stream(stream):
+            found = _computed(graph, pixels.pin_memory().to(device, non_blocking=True), device)
+            return _on_host(found)
+
+    def _place(self) -> tuple[torch.device, nn.Module, torch.cuda.Stream | None]:
+        """Device, graph and queue of this thread."""
+        if not hasattr(self._threads, "place"):
+            turn = next(self._turns) % len(self._devices)
+            device = self._devices[turn]
+            stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+            self._threads.place = device, self._graphs[turn], stream
+        place: tuple[torch.device, nn.Module, torch.cuda.Stream | None] = self._threads.place
+        return place
+
+
+def _computed(graph: nn.Module, pixels: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+    with inference(device):
+        found = graph(pixels)
+    return (found,) if isinstance(found, Tensor) else found
+
+
+def _on_host(results: tuple[Tensor, ...]) -> tuple[NDArray[Any], ...]:
+    return tuple(result.cpu().numpy() for result in results)
 
 
 def precision_of(device: torch.device) -> torch.dtype:
