@@ -8,7 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +64,16 @@ class Counting:
         return self.engine.name
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        (found,) = self.each([images])
+        return found
+
+    def each(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[Any], ...]]:
+        return self.engine.each(map(self._counted, batches))
+
+    def _counted(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self.pixels += images.shape[0] * images.shape[1] * images.shape[2]
         self.calls += len(images)
-        return self.engine(images)
+        return images
 
 
 def ours(

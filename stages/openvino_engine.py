@@ -11,6 +11,8 @@ import os
 import tempfile
 import threading
 import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -49,10 +51,10 @@ def precision() -> str:
 
 
 class OpenVinoEngine:
-    """A compiled net. Each thread that calls it has a request of its own."""
+    """A compiled net. Each thread that calls it has requests of its own."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
-        self._compiled, self._threads = compiled, threading.local()
+    def __init__(self, compiled: openvino.CompiledModel, streams: int = 1) -> None:
+        self._compiled, self._streams, self._threads = compiled, streams, threading.local()
 
     @property
     def name(self) -> str:
@@ -61,24 +63,52 @@ class OpenVinoEngine:
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
         """What the graph makes of (B, H, W, 3) RGB images."""
-        request = getattr(self._threads, "request", None)
-        if request is None:
-            request = self._threads.request = self._compiled.create_infer_request()
-        request.infer([np.ascontiguousarray(images)], share_inputs=True)
-        return tuple(np.array(tensor.data) for tensor in request.output_tensors)
+        (found,) = self.each([images])
+        return found
+
+    def each(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[Any], ...]]:
+        """What the graph makes of each batch, in order; as many are computed at a time as there are streams."""
+        idle, busy = list(self._requests()), deque[openvino.InferRequest]()
+        try:
+            for images in batches:
+                if not idle:
+                    request = busy.popleft()
+                    yield _finished(request)
+                    idle.append(request)
+                request = idle.pop()
+                busy.append(request)
+                request.start_async([np.ascontiguousarray(images)], share_inputs=True)
+            while busy:
+                yield _finished(busy.popleft())
+        finally:
+            # Of a caller that stopped in the middle.
+            for request in busy:
+                request.wait()
+
+    def _requests(self) -> list[openvino.InferRequest]:
+        if not hasattr(self._threads, "requests"):
+            self._threads.requests = [self._compiled.create_infer_request() for _ in range(self._streams)]
+        requests: list[openvino.InferRequest] = self._threads.requests
+        return requests
+
+
+def _finished(request: openvino.InferRequest) -> tuple[NDArray[Any], ...]:
+    request.wait()
+    return tuple(np.array(tensor.data) for tensor in request.output_tensors)
 
 
 def openvino_engine(graph: nn.Module, *, key: str = "", streams: int = 1) -> OpenVinoEngine:
     """The engine of a graph, see `crackmap.stages.runtime.choose_engine`."""
+    streams = min(streams, cpu_count())
     settings = {
         "INFERENCE_PRECISION_HINT": precision(),
         "INFERENCE_NUM_THREADS": cpu_count(),
-        "NUM_STREAMS": min(streams, cpu_count()),
+        "NUM_STREAMS": streams,
         # Decoders and measuring threads need the processors, too.
         "ENABLE_CPU_PINNING": False,
     }
     if not key:
-        return OpenVinoEngine(_core().compile_model(_translated(graph), "CPU", settings))
+        return OpenVinoEngine(_core().compile_model(_translated(graph), "CPU", settings), streams)
     # The printed graph tells a net that was built in another way, by another version, from the same weights.
     parts = (key, str(graph), openvino.__version__, version("crackmap"))
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
@@ -87,10 +117,10 @@ def openvino_engine(graph: nn.Module, *, key: str = "", streams: int = 1) -> Ope
     try:
         if not kept.exists():
             _keep(_translated(graph), kept)
-        return OpenVinoEngine(_core().compile_model(kept, "CPU", {**settings, "CACHE_DIR": str(folder)}))
+        return OpenVinoEngine(_core().compile_model(kept, "CPU", {**settings, "CACHE_DIR": str(folder)}), streams)
     except (OSError, RuntimeError):
         # A folder that cannot be written, or a file in it that was damaged: the net itself is at hand.
-        return OpenVinoEngine(_core().compile_model(_translated(graph), "CPU", settings))
+        return OpenVinoEngine(_core().compile_model(_translated(graph), "CPU", settings), streams)
 
 
 def _translated(graph: nn.Module) -> openvino.Model:

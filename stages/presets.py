@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from crackmap.calibration.errors import InputError
 from crackmap.stages.datasets.crops import CLASSES, DETECT_MIXTURE, RENDERED, SEGMENT_MIXTURE
 from crackmap.stages.datasets.patch_source import Augmentation
+from crackmap.stages.detect.retinanet import LIGHT as LIGHT_RETINANET
 from crackmap.stages.detect.retinanet import PUBLISHED as PUBLISHED_RETINANET
 from crackmap.stages.detect.retinanet import RetinaNetConfig
 from crackmap.stages.screen.classifier import PUBLISHED_MOBILENETV2, PUBLISHED_RESNET50, ScreenConfig
@@ -64,8 +65,8 @@ _REAL_PATCHES: Mapping[str, float] = {"dnit": 0.6, "paveseg": 0.35, "cracksc": 0
 
 _ALL = (
     Preset(
-        "retinanet-light", "detect", "the default detector: MobileNetV2, 3/4 resolution, boxes that hug the crack",
-        RetinaNetConfig(), TrainingConfig(steps=2000, batch=12, side_px=384), DETECT_MIXTURE,
+        "retinanet-light", "detect", "the default detector: MobileNetV2 behind a wide stem, boxes that hug the crack",
+        LIGHT_RETINANET, TrainingConfig(steps=2000, batch=12, side_px=384), DETECT_MIXTURE,
     ),
     Preset(
         "retinanet", "detect", "ResNet-50, P3..P7, anchors 32 to 512, 256 channels, full resolution",

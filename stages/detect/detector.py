@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from crackmap.calibration.errors import WeightsError, require
 from crackmap.stages.detect.boxes import best_boxes
 from crackmap.stages.detect.retinanet import NET, DetectGraph, RetinaNetConfig, build_retinanet, padded_to_32
 from crackmap.stages.records import Region
-from crackmap.stages.runtime import Engine, TorchEngine, choose_device, choose_engine, in_batches
+from crackmap.stages.runtime import Engine, TorchEngine, choose_device, choose_engine
 from crackmap.stages.tiling import PixelSource, Window, even_tiles
 from crackmap.stages.weights import Weights, net_from
 
@@ -97,30 +96,29 @@ class Detector:
         """The regions of one image, best first; looks at the windows `within` instead of all tiles, if given."""
         windows = self.tiles(source.size_wh_px, settings) if within is None else within
         boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
-        for tile, (in_tile, tile_scores) in in_batches(windows, partial(self._detect_tiles, source), batch=1):
-            tile_boxes = in_tile + (tile.x0, tile.y0, tile.x0, tile.y0)
+        engine = self.engine or TorchEngine(DetectGraph(self.net), self.device)
+        computed = engine.each(padded_to_32(self._shrunk(source, tile))[None] for tile in windows)
+        for tile, found in zip(windows, computed, strict=True):
+            in_tile, tile_scores = best_boxes(self.net, self._seen_wh(tile), *found)
+            scale = np.array([tile.width, tile.height] * 2) / (self._seen_wh(tile) * 2)
+            tile_boxes = in_tile * scale + (tile.x0, tile.y0, tile.x0, tile.y0)
             keep = (tile_scores >= settings.score) & _away_from_seams(tile_boxes, tile, source.size_wh_px)
             boxes.append(tile_boxes[keep])
             scores.append(tile_scores[keep])
         grown = settings.grow_px, source.size_wh_px
         return _regions(np.vstack(boxes), np.concatenate(scores), settings.nms_iou, *grown)
 
-    def _detect_tiles(
-        self, source: PixelSource, tiles: Sequence[Window]
-    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        return [self._detect_tile(source.read(tile.x0, tile.y0, tile.width, tile.height)) for tile in tiles]
+    def _seen_wh(self, tile: Window) -> tuple[int, int]:
+        """Size in which the net sees a tile."""
+        if self.config.scale == 1.0:
+            return tile.width, tile.height
+        return max(round(tile.width * self.config.scale), 32), max(round(tile.height * self.config.scale), 32)
 
-    def _detect_tile(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(N, 4) boxes in pixels of the tile and (N,) scores."""
-        height, width = image.shape[:2]
-        small_wh = (width, height)
-        if self.config.scale != 1.0:
-            small_wh = (max(round(width * self.config.scale), 32), max(round(height * self.config.scale), 32))
-            image = np.asarray(cv2.resize(image, small_wh, interpolation=cv2.INTER_AREA), np.uint8)
-        engine = self.engine or TorchEngine(DetectGraph(self.net), self.device)
-        found = engine(padded_to_32(image)[None])
-        boxes, scores = best_boxes(self.net, small_wh, *found)
-        return boxes * np.array([width / small_wh[0], height / small_wh[1]] * 2), scores
+    def _shrunk(self, source: PixelSource, tile: Window) -> NDArray[np.uint8]:
+        image, seen_wh = source.read(tile.x0, tile.y0, tile.width, tile.height), self._seen_wh(tile)
+        if seen_wh == (tile.width, tile.height):
+            return image
+        return np.asarray(cv2.resize(image, seen_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 SEAM_PX = 32

@@ -38,7 +38,7 @@ NET = "retinanet"
 
 @dataclass(frozen=True, slots=True)
 class RetinaNetConfig:
-    """The shape of the detector; the defaults are the light net that ships.
+    """The shape of the detector.
 
     Attributes:
         encoder: name of an encoder of segmentation-models-pytorch.
@@ -82,6 +82,12 @@ class RetinaNetConfig:
         """How many pyramid levels the heads look at."""
         return self.head_levels or self.levels
 
+
+LIGHT = RetinaNetConfig(
+    scale=1.0, wide_stem=True, head_levels=1, channels=48, norm="batch", smallest_anchor_px=24, longest_box_px=36,
+    smallest_box_px=28,
+)  # fmt: skip
+"""The light net that ships."""
 
 PUBLISHED = RetinaNetConfig("resnet50", 1.0, False, 5, 0, 256, "group", 32, 0, 40)
 """The detector as published: ResNet-50, P3..P7, anchors 32 to 512, whole image."""
