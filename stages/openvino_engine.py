@@ -106,6 +106,9 @@ def openvino_engine(graph: nn.Module, *, key: str = "", streams: int = 1) -> Ope
         "NUM_STREAMS": streams,
         # Decoders and measuring threads need the processors, too.
         "ENABLE_CPU_PINNING": False,
+        # Windows have some hundred shapes, and each layer is prepared for each of them. With OpenVINO's 5000 the first
+        # are forgotten before they come back, which takes half of the time.
+        "CPU_RUNTIME_CACHE_CAPACITY": 50_000,
     }
     if not key:
         return OpenVinoEngine(_core().compile_model(_translated(graph), "CPU", settings), streams)

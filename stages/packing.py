@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crackmap.calibration.errors import require
 from crackmap.stages.tiling import RIM_PX, Window
 
-STEP_PX = 32
+STEP_PX = 64
 """Sides of windows are multiples of this where the image has room, so that few shapes occur."""
 
 LEAST_STEP_PX = 16

@@ -27,7 +27,6 @@ from crackmap.pipeline.images import ImageSource, open_image
 from crackmap.pipeline.products.masks import CACHE_MB, TILE_PX, mask_name
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing, remove_strays
 from crackmap.pipeline.products.rectified import (
-    BLOCK_PX,
     Readable,
     applied,
     composed,
@@ -52,7 +51,7 @@ SEAM_M = 0.10
 _PLAIN = {"driver": "GTiff", "count": 4, "dtype": "uint8", "tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX,
           "photometric": "RGB", "alpha": "yes", "sparse_ok": True, "bigtiff": "IF_SAFER"}  # fmt: skip
 _COG = {"driver": "COG", "compress": "JPEG", "quality": 88, "blocksize": TILE_PX, "overviews": "AUTO",
-        "overview_resampling": "AVERAGE", "bigtiff": "IF_SAFER"}  # fmt: skip
+        "overview_resampling": "AVERAGE", "bigtiff": "IF_SAFER", "num_threads": "ALL_CPUS"}  # fmt: skip
 
 Reader = Callable[[Frame], Readable]
 
@@ -244,9 +243,11 @@ def _paint(file: Any, frame: Frame, section: Section, grid: StripGrid, read: Rea
         return
     try:
         source = read(frame)
-        for y0 in range(top, bottom, BLOCK_PX):
-            for x0 in range(left, right, BLOCK_PX):
-                window = Window(x0, y0, min(BLOCK_PX, right - x0), min(BLOCK_PX, bottom - y0))
+        # Tile by tile of the file.
+        for y0 in range(top - top % TILE_PX, bottom, TILE_PX):
+            for x0 in range(left - left % TILE_PX, right, TILE_PX):
+                width, height = grid.size_wh
+                window = Window(x0, y0, min(TILE_PX, width - x0), min(TILE_PX, height - y0))
                 _paint_block(file, window, frame, section, grid, source)
     except UnreadableImageError:
         # The file was there when it was measured and is gone: the strip stays empty, the numbers stand.
@@ -273,6 +274,7 @@ def _paint_block(file: Any, window: Window, frame: Frame, section: Section, grid
     if not chosen.any():
         return
     picture = resampled(source, frame.ground, to_ground, size)
-    there[:3, chosen] = np.moveaxis(picture, -1, 0)[:, chosen]
-    there[3, chosen] = 255
+    for band in range(3):
+        np.copyto(there[band], picture[..., band], where=chosen)
+    there[3][chosen] = 255
     file.write(there, window=window)
