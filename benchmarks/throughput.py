@@ -69,7 +69,7 @@ def main() -> None:
                 print(
                     f"{repeat + 1}/{options.repeats} {name}, {way}: {rows[name][way][-1]['wall_s']:.1f} s", flush=True
                 )
-    (options.out / "throughput.json").write_text(json.dumps({"machine": limits, "rows": rows}, indent=1))
+        (options.out / "throughput.json").write_text(json.dumps({"machine": limits, "rows": rows}, indent=1))
     print(report(rows, limits))
     plot(rows, options.out / "throughput.png")
 

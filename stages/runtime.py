@@ -155,7 +155,7 @@ class TorchEngine:
         if not hasattr(self._threads, "place"):
             turn = next(self._turns) % len(self._devices)
             device = self._devices[turn]
-            stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+            stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
             self._threads.place = device, self._graphs[turn], stream
         place: tuple[torch.device, nn.Module, torch.cuda.Stream | None] = self._threads.place
         return place

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image, nms
 
@@ -28,7 +31,7 @@ def best_boxes(
         (N, 4) left, top, right, bottom in pixels of what the net saw, and (N,) scores, best first.
     """
     width, height = (-(-side // 32) * 32 for side in size_wh_px)
-    anchors = _anchors(net, width, height)
+    anchors = _anchors(net.anchor_generator, net.backbone.finest_stride_px, net.backbone.with_anchors, width, height)
     a_place = net.anchor_generator.num_anchors_per_location()[0]
     by_place = torch.from_numpy(scores[0]).view(-1, a_place)
     score, best = by_place.max(dim=1)
@@ -40,13 +43,13 @@ def best_boxes(
     return boxes[kept].double().numpy(), score[wanted][kept].double().numpy()
 
 
-def _anchors(net: RetinaNet, width: int, height: int) -> torch.Tensor:
+@lru_cache(maxsize=8)
+def _anchors(generator: AnchorGenerator, stride_px: int, levels: int, width: int, height: int) -> torch.Tensor:
     """(anchors, 4) of an image, in the order of the scores."""
-    stride = net.backbone.finest_stride_px
     maps = []
-    for _ in range(net.backbone.with_anchors):
-        maps.append(torch.empty(1, 1, -(-height // stride), -(-width // stride)))
-        stride *= 2
+    for level in range(levels):
+        step = stride_px * 2**level
+        maps.append(torch.empty(1, 1, -(-height // step), -(-width // step)))
     images = ImageList(torch.empty(1, 3, height, width), [(height, width)])
-    anchors: torch.Tensor = net.anchor_generator(images, maps)[0]
+    anchors: torch.Tensor = generator(images, maps)[0]
     return anchors

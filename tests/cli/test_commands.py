@@ -94,6 +94,15 @@ def test_run_measures_photos_with_a_pixel_size(tmp_path: Path) -> None:
         assert float(crack["orient_deg"]) == pytest.approx(90.0, abs=1)
 
 
+def test_run_shows_where_the_time_went_when_asked(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    result = invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "1.0", "--profile")
+    assert result.exit_code == 0, result.output
+    table = {line.split()[0]: line for line in result.output.splitlines() if line}
+    assert {"decode", "detect", "segment", "measure", "write"} <= table.keys()
+    assert "Mpx/s" in result.output and "Nets: stand-ins" in result.output
+
+
 def test_run_without_a_scale_stays_in_pixels_and_says_so(tmp_path: Path) -> None:
     draw(tmp_path / "photos" / "a.png")
     result = invoke("run", tmp_path / "photos", "-o", tmp_path / "out")

@@ -76,9 +76,9 @@ def test_two_cracks_far_apart_cost_what_each_costs() -> None:
     cells = np.zeros((60, 60), bool)
     cells[10:14, 10:12] = True
     alone = cost_px(cells)
-    cells[40:42, 45:50] = True
+    cells[40:42, 45:51] = True
     assert alone == (4 * 32 + 128) * (2 * 32 + 128)
-    assert cost_px(cells) == alone + (2 * 32 + 128) * (5 * 32 + 128)
+    assert cost_px(cells) == alone + (2 * 32 + 128) * (6 * 32 + 128)
 
 
 def test_windows_follow_a_long_diagonal_crack() -> None:
