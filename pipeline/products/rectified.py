@@ -28,7 +28,7 @@ NODE_PX = 4
 """Of so many pixels one is projected. What lies between is taken as linear: perspective and lens bend by hundredths of
 a pixel over so short a way."""
 
-_NOWHERE_PX = -1e4
+_NOWHERE_PX = np.float32(-1e4)
 
 Box = tuple[int, int, int, int]
 
@@ -64,23 +64,46 @@ def resampled(
     return result
 
 
-def ground_of_target(ground_from_target: Affine, box: Box) -> FloatArray:
-    """(N, 2) ground metres of the centres of the pixels in a box (left, top, right, bottom), row by row."""
-    left, top, right, bottom = box
-    x, y = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
-    return applied(ground_from_target, np.column_stack([x.ravel(), y.ravel()]))
-
-
-def places_px(ground: GroundPlane, ground_from_target: Affine, box: Box) -> tuple[FloatArray, FloatArray]:
+def places_px(
+    ground: GroundPlane, ground_from_target: Affine, box: Box
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(height, width) x and y in the picture of the pixels in a box (left, top, right, bottom)."""
     return _all_places(_nodes_px(box, ground, ground_from_target), box)
 
 
-def in_picture(x_px: FloatArray, y_px: FloatArray, size_wh_px: tuple[int, int]) -> NDArray[np.bool_]:
+def in_picture(x_px: NDArray[np.float32], y_px: NDArray[np.float32], size_wh_px: tuple[int, int]) -> NDArray[np.bool_]:
     """Whether places lie in a picture; NaN does not."""
     with np.errstate(invalid="ignore"):
         found = (x_px >= 0) & (x_px <= size_wh_px[0]) & (y_px >= 0) & (y_px <= size_wh_px[1])
     return np.asarray(found, bool)
+
+
+def remapped(
+    source: Readable, x_px: NDArray[np.float32], y_px: NDArray[np.float32], shown: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """The picture at the places (height, width) that are shown, bilinear; 0 at the others.
+
+    Returns:
+        (height, width) or (height, width, channels).
+    """
+    mask = shown.view(np.uint8)
+    if not cv2.countNonZero(mask):
+        return np.zeros((*shown.shape, *source.read(0, 0, 1, 1).shape[2:]), np.uint8)
+    low, high = [], []
+    for places, side in zip((x_px, y_px), source.size_wh_px, strict=True):
+        least, most, _, _ = cv2.minMaxLoc(places, mask)
+        low.append(min(max(int(least) - MARGIN_PX, 0), side - 1))
+        high.append(min(max(int(most) + 1 + MARGIN_PX, low[-1] + 1), side))
+    if max(high[0] - low[0], high[1] - low[1]) > MOST_SIDE_PX and max(shown.shape) > 1:
+        axis = int(shown.shape[1] > shown.shape[0])
+        halves = zip(*(np.array_split(values, 2, axis) for values in (x_px, y_px, shown)), strict=True)
+        return np.concatenate([remapped(source, *half) for half in halves], axis)
+    seen = source.read(low[0], low[1], high[0] - low[0], high[1] - low[1])
+    columns: Any = np.where(shown, x_px - np.float32(low[0] + CENTRE_PX), _NOWHERE_PX)
+    rows: Any = np.where(shown, y_px - np.float32(low[1] + CENTRE_PX), _NOWHERE_PX)
+    picture = np.asarray(cv2.remap(seen, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    picture[~shown] = 0
+    return picture
 
 
 def applied(affine: Affine, xy: FloatArray) -> FloatArray:
@@ -114,46 +137,42 @@ def _fill(
     reach = nodes[np.isfinite(nodes).all(axis=2)]
     if not len(reach) or (reach.max(axis=0) < 0).any() or (reach.min(axis=0) > size).any():
         return
-    low = np.clip(np.floor(reach.min(axis=0)).astype(int) - MARGIN_PX, 0, size - 1)
-    high = np.clip(np.ceil(reach.max(axis=0)).astype(int) + MARGIN_PX, low + 1, size)
-    if (high - low).max() > MOST_SIDE_PX and right - left + bottom - top > 2:
-        x, y = (left + right) // 2, (top + bottom) // 2
-        for part in ((left, top, x, y), (x, top, right, y), (left, y, x, bottom), (x, y, right, bottom)):
-            if part[0] < part[2] and part[1] < part[3]:
-                _fill(result, part, source, ground, ground_from_target)
-        return
-    seen = source.read(int(low[0]), int(low[1]), *(int(side) for side in high - low))
-    if not seen.any():
+    low = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, size - 1)
+    high = np.clip(np.ceil(reach.max(axis=0)).astype(int), low + 1, size)
+    left_px, top_px, width, height = (int(number) for number in (*low, *(high - low)))
+    if max(width, height) <= MOST_SIDE_PX and not source.read(left_px, top_px, width, height).any():
         return
     x_px, y_px = _all_places(nodes, box)
-    inside = in_picture(x_px, y_px, source.size_wh_px)
-    columns: Any = np.where(inside, x_px - low[0] - CENTRE_PX, _NOWHERE_PX).astype(np.float32)
-    rows: Any = np.where(inside, y_px - low[1] - CENTRE_PX, _NOWHERE_PX).astype(np.float32)
-    picture = np.asarray(cv2.remap(seen, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-    picture[~inside] = 0
-    result[top:bottom, left:right] = picture
+    result[top:bottom, left:right] = remapped(source, x_px, y_px, in_picture(x_px, y_px, source.size_wh_px))
 
 
-def _nodes_px(box: Box, ground: GroundPlane, ground_from_target: Affine) -> FloatArray:
-    """(rows, columns, 2) where every NODE_PX-th pixel of a box lies in the picture, and the next one beyond the box.
+def _nodes_px(box: Box, ground: GroundPlane, ground_from_target: Affine) -> NDArray[np.float32]:
+    """(rows, columns, 2) where points NODE_PX pixels apart lie in the picture, from one before the box to one beyond.
 
     NaN behind the camera.
     """
     left, top, right, bottom = box
-    x, y = (np.arange(start, stop + NODE_PX, NODE_PX) + 0.5 for start, stop in ((left, right), (top, bottom)))
+    x, y = (_node_places(start, stop) for start, stop in ((left, right), (top, bottom)))
     xy = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    return ground.to_pixel_xy(applied(ground_from_target, xy)).reshape(len(y), len(x), 2)
+    places = ground.to_pixel_xy(applied(ground_from_target, xy))
+    return places.reshape(len(y), len(x), 2).astype(np.float32)
 
 
-def _all_places(nodes: FloatArray, box: Box) -> tuple[FloatArray, FloatArray]:
+def _node_places(start: int, stop: int) -> FloatArray:
+    """Where cv2.resize takes the values to lie that it enlarges by NODE_PX; the first pixel of the box is the result's
+    number NODE_PX.
+    """
+    count = -(-(stop - start + NODE_PX) // NODE_PX) + 1
+    return start - NODE_PX / 2 + NODE_PX * np.arange(count, dtype=np.float64)
+
+
+def _all_places(nodes: NDArray[np.float32], box: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(height, width) x and y of all pixels of a box from those of its nodes."""
     left, top, right, bottom = box
-    x_px, y_px = (_between(_between(nodes[..., axis], bottom - top).T, right - left).T for axis in (0, 1))
-    return x_px, y_px
-
-
-def _between(nodes: FloatArray, count: int) -> FloatArray:
-    """The first `count` rows, of which every NODE_PX-th is given."""
-    share = (np.arange(NODE_PX) / NODE_PX)[None, :, None]
-    rows = nodes[:-1, None] * (1 - share) + nodes[1:, None] * share
-    return np.asarray(rows.reshape(-1, nodes.shape[1])[:count])
+    size = (nodes.shape[1] * NODE_PX, nodes.shape[0] * NODE_PX)
+    rows, columns = slice(NODE_PX, NODE_PX + bottom - top), slice(NODE_PX, NODE_PX + right - left)
+    x_px, y_px = (
+        cv2.resize(np.ascontiguousarray(nodes[..., axis]), size, interpolation=cv2.INTER_LINEAR)[rows, columns]
+        for axis in (0, 1)
+    )
+    return np.asarray(x_px, np.float32), np.asarray(y_px, np.float32)

@@ -1,17 +1,22 @@
 """The road surface of each section as seen from above: one Cloud Optimized GeoTIFF that lies where the lines lie.
 
 Every frame fills the strip of road it answers for, so the picture shows the same pixels that were measured. It is
-turned so that the road runs up the picture; its transform says how it lies on the map.
+turned so that the road runs up the picture; its transform says how it lies on the map. It is painted in bands across
+the road, several at a time, so memory does not grow with the section.
 """
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+import cv2
 import numpy as np
 import rasterio
 import rasterio.shutil
@@ -22,53 +27,30 @@ from rasterio.windows import Window
 
 from crackmap.calibration.errors import StorageError, UnreadableImageError
 from crackmap.pipeline.decoding import WHOLE_PX
-from crackmap.pipeline.footprint import visible_polygon_m
 from crackmap.pipeline.images import ImageSource, open_image
 from crackmap.pipeline.products.masks import CACHE_MB, TILE_PX, mask_name
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing, remove_strays
-from crackmap.pipeline.products.rectified import (
-    Readable,
-    applied,
-    composed,
-    ground_of_target,
-    in_picture,
-    placed,
-    places_px,
-    resampled,
-)
+from crackmap.pipeline.products.rectified import Box, composed, in_picture, placed, places_px, remapped
+from crackmap.pipeline.products.strip_grid import SEAM_M, StripGrid, box_of_frame, section_y_m, strip_grid
 from crackmap.pipeline.records import Frame, Section, SurveyResult
-from crackmap.stages.records import FloatArray
+from crackmap.stages.runtime import cpu_count
 from crackmap.stages.tiling import ArraySource, PixelSource
 
 STRIPS_FOLDER = "strips"
 
-MOST_PX = 300_000_000
-"""Greatest strip image; a section that would need more gets coarser pixels."""
-
-SEAM_M = 0.10
-"""How far a frame's picture reaches beyond its strip where no other has anything: in bends strips gape by a wedge."""
+BAND_PX = TILE_PX
+"""Rows that are painted at a time: a row of tiles of the file."""
 
 _PLAIN = {"driver": "GTiff", "count": 4, "dtype": "uint8", "tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX,
           "photometric": "RGB", "alpha": "yes", "sparse_ok": True, "bigtiff": "IF_SAFER"}  # fmt: skip
 _COG = {"driver": "COG", "compress": "JPEG", "quality": 88, "blocksize": TILE_PX, "overviews": "AUTO",
         "overview_resampling": "AVERAGE", "bigtiff": "IF_SAFER", "num_threads": "ALL_CPUS"}  # fmt: skip
 
-Reader = Callable[[Frame], Readable]
-
-
-@dataclass(frozen=True, slots=True)
-class StripGrid:
-    """The pixels of a strip image.
-
-    Attributes:
-        transform: output coordinates of pixel corners (column, row).
-        size_wh: columns across and rows along the road, the first row farthest along the drive.
-        pixel_m: ground size of a pixel.
-    """
-
-    transform: Affine
-    size_wh: tuple[int, int]
-    pixel_m: float
+_ENVIRONMENT = {
+    "GDAL_CACHEMAX": CACHE_MB,
+    # Of the overviews while the file is made: packing what is thrown away a second later takes half of the time.
+    "COG_TMP_COMPRESSION": "NONE",
+}
 
 
 def strip_name(section: Section) -> str:
@@ -84,8 +66,7 @@ def write_section_strips(result: SurveyResult, out: Path, *, wanted: bool) -> No
         StorageError: a file could not be written or removed.
     """
     folder = out / STRIPS_FOLDER
-    with _Opened() as opened:
-        names = write_strips(folder, result, read=opened.picture) if wanted else ()
+    names = write_strips(folder, result) if wanted else ()
     remove_strays(folder)
     try:
         for old in sorted(folder.glob("*.tif")):
@@ -95,38 +76,8 @@ def write_section_strips(result: SurveyResult, out: Path, *, wanted: bool) -> No
         raise StorageError(f"{folder}: an old strip could not be removed ({error}); remove the folder") from error
 
 
-class _Opened:
-    """The pictures last read, two at most: neighbouring sections share a frame at their boundary."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[ImageSource, PixelSource]] = {}
-
-    def picture(self, frame: Frame) -> PixelSource:
-        """The picture of a frame, in memory; one too large for that by windows."""
-        if frame.key not in self._last:
-            while len(self._last) > 1:
-                self._last.pop(next(iter(self._last)))[0].close()
-            pixels = frame.size_wh_px[0] * frame.size_wh_px[1]
-            source = open_image(frame.path, limit_px=pixels)
-            self._last[frame.key] = source, ArraySource(source.read_all()) if pixels <= WHOLE_PX else source
-        return self._last[frame.key][1]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for source, _picture in self._last.values():
-            source.close()
-
-
-def write_strips(folder: Path, result: SurveyResult, *, read: Reader, pixel_mm: float | None = None) -> tuple[str, ...]:
-    """Writes one image per section that has a chainage and frames in it.
-
-    Args:
-        folder: strips/ of the output folder.
-        result: of the run.
-        read: opens the picture of a frame, as large as the frame says.
-        pixel_mm: ground size of a pixel; by default that of the frames in the middle of their strips.
+def write_strips(folder: Path, result: SurveyResult) -> tuple[str, ...]:
+    """Writes one image per section that has a chainage and frames in it, into `folder`.
 
     Returns:
         The names of the files written, in order of the sections.
@@ -137,12 +88,17 @@ def write_strips(folder: Path, result: SurveyResult, *, read: Reader, pixel_mm: 
     names = []
     crs = CRS.from_wkt(result.output.crs_wkt)
     frames_of = _frames_by_section(result)
-    for section in result.sections:
-        frames = frames_of.get(section.section_id, [])
-        grid = _grid(section, frames, pixel_mm)
-        if grid is not None:
-            _write(folder / strip_name(section), section, frames, grid, crs, read)
-            names.append(strip_name(section))
+    sections = [section for section in result.sections if frames_of.get(section.section_id)]
+    with _Opened() as opened, ThreadPoolExecutor(cpu_count(), thread_name_prefix="strip") as pool:
+        for section, following in zip(sections, [*sections[1:], None], strict=True):
+            frames = frames_of[section.section_id]
+            grid = strip_grid(section, frames)
+            if grid is not None:
+                bands = _bands(section, frames, grid)
+                later = {frame.key for frame in frames_of[following.section_id]} if following else set()
+                painted = _painted(bands, opened, pool, later=later)
+                _write(folder / strip_name(section), section, grid, crs, painted)
+                names.append(strip_name(section))
     return tuple(names)
 
 
@@ -169,112 +125,162 @@ def _frames_by_section(result: SurveyResult) -> dict[str, list[Frame]]:
     return found
 
 
-def _grid(section: Section, frames: Sequence[Frame], pixel_mm: float | None) -> StripGrid | None:
-    """The pixels that hold the strips of all frames; None if none of them shows any road."""
-    polygons = [(frame, visible_polygon_m(frame)) for frame in frames]
-    polygons = [(frame, polygon) for frame, polygon in polygons if len(polygon)]
-    if not polygons or section.from_m is None:
-        return None
-    azimuths = np.deg2rad([frame.placement.azimuth_deg for frame, _ in polygons])
-    turn = float(np.arctan2(np.sin(azimuths).sum(), np.cos(azimuths).sum()))
-    # Columns: to the right of travel; rows: backwards.
-    across, ahead = np.array([np.cos(turn), -np.sin(turn)]), np.array([np.sin(turn), np.cos(turn)])
-    corners = np.concatenate(
-        [frame.placement.to_output_xy(_inside(frame, polygon, section)) for frame, polygon in polygons]
-    )
-    origin = corners[0]
-    x, y = (corners - origin) @ across, (corners - origin) @ ahead
-    pixel_m = pixel_mm / 1e3 if pixel_mm else float(np.median([_middle_pixel_m(f, polygon) for f, polygon in polygons]))
-    width_m, length_m = float(np.ptp(x)), float(np.ptp(y))
-    pixel_m = max(pixel_m, float(np.sqrt(width_m * length_m / MOST_PX)))
-    size = (max(1, int(np.ceil(width_m / pixel_m))), max(1, int(np.ceil(length_m / pixel_m))))
-    x0, y0 = origin + x.min() * across + y.max() * ahead
-    step_x, step_y = across * pixel_m, -ahead * pixel_m
-    transform = Affine(step_x[0], step_y[0], x0, step_x[1], step_y[1], y0)
-    return StripGrid(transform, size, pixel_m)
+class _Opened:
+    """The pictures that are being painted from. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[str, tuple[ImageSource, PixelSource]] = {}
+        self._lock = threading.Lock()
+
+    def picture(self, frame: Frame) -> PixelSource:
+        """The picture of a frame, in memory; one too large for that by windows.
+
+        Raises:
+            UnreadableImageError: it cannot be read.
+        """
+        with self._lock:
+            if frame.key not in self._pictures:
+                pixels = frame.size_wh_px[0] * frame.size_wh_px[1]
+                source = open_image(frame.path, limit_px=pixels)
+                small = pixels <= WHOLE_PX
+                self._pictures[frame.key] = source, ArraySource(source.read_all()) if small else _InTurn(source)
+            return self._pictures[frame.key][1]
+
+    def close_but(self, keys: Collection[str]) -> None:
+        """Closes all pictures but these."""
+        with self._lock:
+            for key in [key for key in self._pictures if key not in keys]:
+                self._pictures.pop(key)[0].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_but(())
 
 
-def _inside(frame: Frame, polygon: FloatArray, section: Section) -> FloatArray:
-    """The polygon with its y cut to the section."""
-    return np.column_stack([polygon[:, 0], np.clip(polygon[:, 1], *_section_y_m(frame, section))])
+class _InTurn:
+    """A picture that one thread reads at a time."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source, self._lock = source, threading.Lock()
+
+    @property
+    def size_wh_px(self) -> tuple[int, int]:
+        return self._source.size_wh_px
+
+    def read(self, x0: int, y0: int, width: int, height: int) -> NDArray[np.uint8]:
+        with self._lock:
+            return self._source.read(x0, y0, width, height)
 
 
-def _section_y_m(frame: Frame, section: Section) -> tuple[float, float]:
-    """Ground y of a frame between which its section lies."""
-    bounds = (section.from_m or 0.0, section.to_m or 0.0)
-    low, high = sorted((bound - frame.chainage_at(0.0)) / frame.chainage_scale for bound in bounds)
-    return low, high
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Some rows of a strip image, and what fills them.
+
+    Attributes:
+        rows: first one, and the one after the last.
+        parts: the frames that reach into it, in the order of the survey, each with its pixels of the strip image.
+    """
+
+    section: Section
+    grid: StripGrid
+    rows: tuple[int, int]
+    parts: tuple[tuple[Frame, Box], ...]
 
 
-def _middle_pixel_m(frame: Frame, polygon: FloatArray) -> float:
-    if frame.ground is None:
-        return 1.0
-    middle = frame.ground.to_pixel_xy([(polygon.min(axis=0) + polygon.max(axis=0)) / 2])
-    pixel_mm = float(np.sqrt(frame.ground.gsd_mm(middle)[0].prod()))
-    return pixel_mm / 1e3 if np.isfinite(pixel_mm) else 1.0
+def _bands(section: Section, frames: Sequence[Frame], grid: StripGrid) -> list[_Band]:
+    """The rows that any frame reaches into."""
+    boxes = [(frame, box) for frame in frames if (box := box_of_frame(frame, section, grid)) is not None]
+    bands = []
+    for top in range(0, grid.size_wh[1], BAND_PX):
+        bottom = min(top + BAND_PX, grid.size_wh[1])
+        parts = tuple(
+            (frame, (left, max(first, top), right, min(last, bottom)))
+            for frame, (left, first, right, last) in boxes
+            if first < bottom and last > top
+        )
+        if parts:
+            bands.append(_Band(section, grid, (top, bottom), parts))
+    return bands
 
 
-def _write(path: Path, section: Section, frames: Sequence[Frame], grid: StripGrid, crs: CRS, read: Reader) -> None:
+def _painted(
+    bands: Sequence[_Band], opened: _Opened, pool: ThreadPoolExecutor, *, later: Collection[str]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """First row and (height, width, 4) RGBA of each band; `later` are the frames that are needed after the last."""
+    waiting: deque[Future[NDArray[np.uint8]]] = deque()
+    begun = 0
+    try:
+        for number, band in enumerate(bands):
+            while begun < len(bands) and len(waiting) <= cpu_count():
+                waiting.append(pool.submit(_paint, bands[begun], opened))
+                begun += 1
+            yield band.rows[0], waiting.popleft().result()
+            needed = {frame.key for other in bands[number + 1 : begun + 1] for frame, _ in other.parts}
+            opened.close_but(needed.union(later))
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _write(
+    path: Path, section: Section, grid: StripGrid, crs: CRS, painted: Iterator[tuple[int, NDArray[np.uint8]]]
+) -> None:
     width, height = grid.size_wh
     with publishing(path) as temporary:
         plain = temporary.with_name(f"{temporary.name}{TEMPORARY_PREFIX}.tif")
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
-            with rasterio.open(
-                plain, "w+", width=width, height=height, crs=crs, transform=grid.transform, **_PLAIN
-            ) as file:
-                for frame in frames:
-                    _paint(file, frame, section, grid, read)
+        with rasterio.Env(**_ENVIRONMENT):
+            placement = {"width": width, "height": height, "crs": crs, "transform": grid.transform}
+            with rasterio.open(plain, "w", **placement, **_PLAIN) as file:
+                for top, band in painted:
+                    file.write(band.transpose(2, 0, 1), window=Window(0, top, width, band.shape[0]))
                 file.update_tags(
                     AREA_OR_POINT="Area", section=section.section_id, pixel_mm=f"{1e3 * grid.pixel_m:.6g}",
                 )  # fmt: skip
             rasterio.shutil.copy(plain, temporary, **_COG)
 
 
-def _paint(file: Any, frame: Frame, section: Section, grid: StripGrid, read: Reader) -> None:
-    """Puts a frame's strip into the picture; beyond its strip it only fills what is still empty."""
-    polygon = visible_polygon_m(frame)
-    if not len(polygon):
-        return
-    shown = polygon + np.where(polygon[:, 1:] > polygon[:, 1].mean(), SEAM_M, -SEAM_M) * [0.0, 1.0]
-    corners = applied(~grid.transform, frame.placement.to_output_xy(_inside(frame, shown, section)))
-    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0).tolist()
-    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int), grid.size_wh).tolist()
-    if left >= right or top >= bottom:
-        return
-    try:
-        source = read(frame)
-        # Tile by tile of the file.
-        for y0 in range(top - top % TILE_PX, bottom, TILE_PX):
-            for x0 in range(left - left % TILE_PX, right, TILE_PX):
-                width, height = grid.size_wh
-                window = Window(x0, y0, min(TILE_PX, width - x0), min(TILE_PX, height - y0))
-                _paint_block(file, window, frame, section, grid, source)
-    except UnreadableImageError:
-        # The file was there when it was measured and is gone: the strip stays empty, the numbers stand.
-        return
+def _paint(band: _Band, opened: _Opened) -> NDArray[np.uint8]:
+    """The (height, width, 4) RGBA of a band: each frame's strip; beyond its strip it only fills what is empty."""
+    top, bottom = band.rows
+    image = np.zeros((bottom - top, band.grid.size_wh[0], 4), np.uint8)
+    for frame, (left, first, right, last) in band.parts:
+        try:
+            picture = opened.picture(frame)
+            for x0 in range(left, right, TILE_PX):
+                box = (x0, first, min(x0 + TILE_PX, right), last)
+                _paint_block(image[first - top : last - top, x0 : box[2]], box, frame, band, picture)
+        except UnreadableImageError:
+            # The file was there when it was measured and is gone: the strip stays empty, the numbers stand.
+            continue
+    return image
 
 
-def _paint_block(file: Any, window: Window, frame: Frame, section: Section, grid: StripGrid, source: Readable) -> None:
+def _paint_block(image: NDArray[np.uint8], box: Box, frame: Frame, band: _Band, picture: PixelSource) -> None:
+    """Paints a frame's part of a block (height, width, 4), which is the box (left, top, right, bottom) of the strip."""
     if frame.ground is None or frame.owns_y_m is None:
         return
-    size = (window.width, window.height)
-    to_section = composed(grid.transform, Affine.translation(window.col_off, window.row_off))
-    to_ground = composed(~placed(frame, Affine.identity()), to_section)
-    xy_m = ground_of_target(to_ground, (0, 0, *size)).reshape(window.height, window.width, 2)
-    places = places_px(frame.ground, to_ground, (0, 0, *size))
-    seen, y = in_picture(*places, frame.size_wh_px), xy_m[..., 1]
+    to_ground = composed(~placed(frame, Affine.identity()), band.grid.transform)
+    places = places_px(frame.ground, to_ground, box)
+    shown = in_picture(*places, frame.size_wh_px)
+    x_m, y_m = _ground_m(to_ground, box)
     if frame.ground.limits.lateral_m is not None:
         left, right = frame.ground.limits.lateral_m
-        seen &= (xy_m[..., 0] >= left) & (xy_m[..., 0] <= right)
-    (low, high), bounds = frame.owns_y_m, _section_y_m(frame, section)
-    seen &= (y >= bounds[0]) & (y < bounds[1])
-    there: NDArray[np.uint8] = file.read(window=window)
-    own = seen & (y >= low) & (y < high)
-    chosen = own | (seen & (y >= low - SEAM_M) & (y < high + SEAM_M) & (there[3] == 0))
-    if not chosen.any():
-        return
-    picture = resampled(source, frame.ground, to_ground, size)
-    for band in range(3):
-        np.copyto(there[band], picture[..., band], where=chosen)
-    there[3][chosen] = 255
-    file.write(there, window=window)
+        shown &= (x_m >= left) & (x_m <= right)
+    (low, high), (start, end) = frame.owns_y_m, section_y_m(frame, band.section)
+    shown &= (y_m >= start) & (y_m < end)
+    own = (y_m >= low) & (y_m < high)
+    beside = (y_m >= low - SEAM_M) & (y_m < high + SEAM_M) & (image[..., 3] == 0)
+    chosen = (shown & (own | beside)).astype(np.uint8)
+    if chosen.any():
+        colours = cv2.cvtColor(remapped(picture, *places, shown), cv2.COLOR_RGB2RGBA)
+        # In place: a copy would leave the strip as it was.
+        cv2.copyTo(colours, chosen, image)
+
+
+def _ground_m(to_ground: Affine, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(height, width) ground x and y of the centres of the pixels in a box."""
+    a, b, c, d, e, f = (float(number) for number in tuple(to_ground)[:6])
+    x, y = np.arange(box[0], box[2]) + 0.5, (np.arange(box[1], box[3]) + 0.5)[:, None]
+    return a * x + b * y + c, d * x + e * y + f
