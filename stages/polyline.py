@@ -25,6 +25,15 @@ def turning_rad(xy: FloatArray) -> float:
     return float(np.abs((np.diff(azimuth) + np.pi) % (2 * np.pi) - np.pi).sum())
 
 
+def percentile(values: FloatArray, percent: float) -> float:
+    """As np.percentile gives it, which for a short line takes twenty times as long."""
+    ordered = np.sort(values)
+    at = percent / 100 * (len(ordered) - 1)
+    below = int(at)
+    above = min(below + 1, len(ordered) - 1)
+    return float(ordered[below] + (ordered[above] - ordered[below]) * (at - below))
+
+
 def vertex_weights(xy: FloatArray) -> FloatArray:
     """(N,) length each vertex stands for: half of its segments. Equal weights where the line has no length."""
     halves = segment_lengths(xy) / 2

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.footprint import visible_polygon_m
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing
-from crackmap.pipeline.products.rectified import placed, resampled
+from crackmap.pipeline.products.rectified import is_empty, placed, resampled
 from crackmap.pipeline.records import Frame, OutputFrame
 from crackmap.stages.records import BLOCK_PX, CrackMask, FloatArray
 
@@ -30,8 +30,13 @@ MAX_SIDE_PX = 4096
 
 TILE_PX = 512
 
-CACHE_MB = 64
-"""Blocks that GDAL keeps; by itself it takes a twentieth of all memory."""
+COG_ENVIRONMENT = {
+    # MB of blocks that GDAL keeps; by itself it takes a twentieth of all memory.
+    "GDAL_CACHEMAX": 64,
+    # Of overviews while a file is made: packing what is thrown away a second later takes up to half of the time.
+    "COG_TMP_COMPRESSION": "NONE",
+}
+"""Of GDAL while it writes a Cloud Optimized GeoTIFF."""
 
 _PROFILE = {"driver": "GTiff", "count": 1, "dtype": "uint8", "tiled": True, "blockxsize": TILE_PX,
             "blockysize": TILE_PX, "sparse_ok": True}  # fmt: skip
@@ -68,7 +73,7 @@ def write_mask_cog(path: Path, mask: CrackMask, *, frame: Frame, output: OutputF
             rectified, transform = rectify(mask, frame, frame.ground)
             size, blocks = (rectified.shape[1], rectified.shape[0]), _filled_tiles(rectified)
         crs = CRS.from_wkt(output.crs_wkt)
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+        with rasterio.Env(**COG_ENVIRONMENT):
             placed_at = {"width": size[0], "height": size[1], "crs": crs, "transform": transform}
             with rasterio.open(plain, "w", **placed_at, **_PROFILE) as file:
                 for (x0, y0), values in blocks:
@@ -119,5 +124,5 @@ def _filled_tiles(values: NDArray[np.uint8]) -> Iterator[tuple[tuple[int, int], 
     for y0 in range(0, values.shape[0], TILE_PX):
         for x0 in range(0, values.shape[1], TILE_PX):
             tile = values[y0 : y0 + TILE_PX, x0 : x0 + TILE_PX]
-            if tile.any():
+            if not is_empty(tile):
                 yield (x0, y0), tile

@@ -86,24 +86,44 @@ def remapped(
     Returns:
         (height, width) or (height, width, channels).
     """
-    mask = shown.view(np.uint8)
-    if not cv2.countNonZero(mask):
+    window = _window(x_px, y_px, shown, source.size_wh_px)
+    if window is None:
         return np.zeros((*shown.shape, *source.read(0, 0, 1, 1).shape[2:]), np.uint8)
-    low, high = [], []
-    for places, side in zip((x_px, y_px), source.size_wh_px, strict=True):
-        least, most, _, _ = cv2.minMaxLoc(places, mask)
-        low.append(min(max(int(least) - MARGIN_PX, 0), side - 1))
-        high.append(min(max(int(most) + 1 + MARGIN_PX, low[-1] + 1), side))
-    if max(high[0] - low[0], high[1] - low[1]) > MOST_SIDE_PX and max(shown.shape) > 1:
+    if max(window[2:]) > MOST_SIDE_PX and max(shown.shape) > 1:
         axis = int(shown.shape[1] > shown.shape[0])
         halves = zip(*(np.array_split(values, 2, axis) for values in (x_px, y_px, shown)), strict=True)
         return np.concatenate([remapped(source, *half) for half in halves], axis)
-    seen = source.read(low[0], low[1], high[0] - low[0], high[1] - low[1])
-    columns: Any = np.where(shown, x_px - np.float32(low[0] + CENTRE_PX), _NOWHERE_PX)
-    rows: Any = np.where(shown, y_px - np.float32(low[1] + CENTRE_PX), _NOWHERE_PX)
+    seen = source.read(*window)
+    columns: Any = np.where(shown, x_px - np.float32(window[0] + CENTRE_PX), _NOWHERE_PX)
+    rows: Any = np.where(shown, y_px - np.float32(window[1] + CENTRE_PX), _NOWHERE_PX)
     picture = np.asarray(cv2.remap(seen, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-    picture[~shown] = 0
+    if not shown.all():
+        picture[~shown] = 0
     return picture
+
+
+def _window(
+    x_px: NDArray[np.float32], y_px: NDArray[np.float32], counted: NDArray[np.bool_], size_wh_px: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
+    """Left, top, width and height of what is needed of a picture for the places that count; None if all lie beside
+    it.
+    """
+    mask = counted.view(np.uint8)
+    if not cv2.countNonZero(mask):
+        return None
+    starts, lengths = [], []
+    for places, side in zip((x_px, y_px), size_wh_px, strict=True):
+        least, most, _, _ = cv2.minMaxLoc(places, mask)
+        if most < 0 or least > side:
+            return None
+        starts.append(min(max(int(least) - MARGIN_PX, 0), side - 1))
+        lengths.append(min(max(int(most) + 1 + MARGIN_PX, starts[-1] + 1), side) - starts[-1])
+    return starts[0], starts[1], lengths[0], lengths[1]
+
+
+def is_empty(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all are 0."""
+    return not cv2.countNonZero(pixels.reshape(len(pixels), -1))
 
 
 def applied(affine: Affine, xy: FloatArray) -> FloatArray:
@@ -132,30 +152,27 @@ def _fill(
 ) -> None:
     left, top, right, bottom = box
     nodes = _nodes_px(box, ground, ground_from_target)
-    size = np.array(source.size_wh_px)
     # Between nodes places are linear, so no pixel of the box lies beyond them.
-    reach = nodes[np.isfinite(nodes).all(axis=2)]
-    if not len(reach) or (reach.max(axis=0) < 0).any() or (reach.min(axis=0) > size).any():
-        return
-    low = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, size - 1)
-    high = np.clip(np.ceil(reach.max(axis=0)).astype(int), low + 1, size)
-    left_px, top_px, width, height = (int(number) for number in (*low, *(high - low)))
-    if max(width, height) <= MOST_SIDE_PX and not source.read(left_px, top_px, width, height).any():
+    seen = np.isfinite(nodes[0]) & np.isfinite(nodes[1])
+    window = _window(*nodes, seen, source.size_wh_px)
+    if window is None or (max(window[2:]) <= MOST_SIDE_PX and is_empty(source.read(*window))):
         return
     x_px, y_px = _all_places(nodes, box)
     result[top:bottom, left:right] = remapped(source, x_px, y_px, in_picture(x_px, y_px, source.size_wh_px))
 
 
-def _nodes_px(box: Box, ground: GroundPlane, ground_from_target: Affine) -> NDArray[np.float32]:
-    """(rows, columns, 2) where points NODE_PX pixels apart lie in the picture, from one before the box to one beyond.
+def _nodes_px(
+    box: Box, ground: GroundPlane, ground_from_target: Affine
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(rows, columns) x and y in the picture of points NODE_PX pixels apart, from one before the box to one beyond.
 
     NaN behind the camera.
     """
     left, top, right, bottom = box
     x, y = (_node_places(start, stop) for start, stop in ((left, right), (top, bottom)))
     xy = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    places = ground.to_pixel_xy(applied(ground_from_target, xy))
-    return places.reshape(len(y), len(x), 2).astype(np.float32)
+    x_px, y_px = ground.to_pixel_xy(applied(ground_from_target, xy)).astype(np.float32).T
+    return np.ascontiguousarray(x_px).reshape(len(y), len(x)), np.ascontiguousarray(y_px).reshape(len(y), len(x))
 
 
 def _node_places(start: int, stop: int) -> FloatArray:
@@ -166,13 +183,12 @@ def _node_places(start: int, stop: int) -> FloatArray:
     return start - NODE_PX / 2 + NODE_PX * np.arange(count, dtype=np.float64)
 
 
-def _all_places(nodes: NDArray[np.float32], box: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _all_places(
+    nodes: tuple[NDArray[np.float32], NDArray[np.float32]], box: Box
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(height, width) x and y of all pixels of a box from those of its nodes."""
     left, top, right, bottom = box
-    size = (nodes.shape[1] * NODE_PX, nodes.shape[0] * NODE_PX)
+    size = (nodes[0].shape[1] * NODE_PX, nodes[0].shape[0] * NODE_PX)
     rows, columns = slice(NODE_PX, NODE_PX + bottom - top), slice(NODE_PX, NODE_PX + right - left)
-    x_px, y_px = (
-        cv2.resize(np.ascontiguousarray(nodes[..., axis]), size, interpolation=cv2.INTER_LINEAR)[rows, columns]
-        for axis in (0, 1)
-    )
+    x_px, y_px = (cv2.resize(places, size, interpolation=cv2.INTER_LINEAR)[rows, columns] for places in nodes)
     return np.asarray(x_px, np.float32), np.asarray(y_px, np.float32)

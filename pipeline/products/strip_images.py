@@ -28,7 +28,7 @@ from rasterio.windows import Window
 from crackmap.calibration.errors import StorageError, UnreadableImageError
 from crackmap.pipeline.decoding import WHOLE_PX
 from crackmap.pipeline.images import ImageSource, open_image
-from crackmap.pipeline.products.masks import CACHE_MB, TILE_PX, mask_name
+from crackmap.pipeline.products.masks import COG_ENVIRONMENT, TILE_PX, mask_name
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing, remove_strays
 from crackmap.pipeline.products.rectified import Box, composed, in_picture, placed, places_px, remapped
 from crackmap.pipeline.products.strip_grid import SEAM_M, StripGrid, box_of_frame, section_y_m, strip_grid
@@ -45,12 +45,6 @@ _PLAIN = {"driver": "GTiff", "count": 4, "dtype": "uint8", "tiled": True, "block
           "photometric": "RGB", "alpha": "yes", "sparse_ok": True, "bigtiff": "IF_SAFER"}  # fmt: skip
 _COG = {"driver": "COG", "compress": "JPEG", "quality": 88, "blocksize": TILE_PX, "overviews": "AUTO",
         "overview_resampling": "AVERAGE", "bigtiff": "IF_SAFER", "num_threads": "ALL_CPUS"}  # fmt: skip
-
-_ENVIRONMENT = {
-    "GDAL_CACHEMAX": CACHE_MB,
-    # Of the overviews while the file is made: packing what is thrown away a second later takes half of the time.
-    "COG_TMP_COMPRESSION": "NONE",
-}
 
 
 def strip_name(section: Section) -> str:
@@ -230,7 +224,7 @@ def _write(
     width, height = grid.size_wh
     with publishing(path) as temporary:
         plain = temporary.with_name(f"{temporary.name}{TEMPORARY_PREFIX}.tif")
-        with rasterio.Env(**_ENVIRONMENT):
+        with rasterio.Env(**COG_ENVIRONMENT):
             placement = {"width": width, "height": height, "crs": crs, "transform": grid.transform}
             with rasterio.open(plain, "w", **placement, **_PLAIN) as file:
                 for top, band in painted:

@@ -20,7 +20,7 @@ from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.measure.skeleton import skeleton_of
 from crackmap.stages.measure.strands import strands_of
 from crackmap.stages.measure.valley import point_spread
-from crackmap.stages.measure.widths import ReadLine, read_in_mask, read_in_picture, samples_for_spread, settled
+from crackmap.stages.measure.widths import LineProfiles, ReadLine, line_profiles, read_in_mask, read_in_picture, settled
 from crackmap.stages.records import Crack, CrackMask
 from crackmap.stages.tiling import ArraySource, PixelSource
 
@@ -115,16 +115,20 @@ def _read(
                 yield lines, GreyWindow.around(source, field, settings.gamma), field
 
     total = sum(len(line.xy_px) for lines in found for line in lines)
-    every, passed, samples = max(total // _SPREAD_VERTICES, 1), 0, []
+    every, passed = max(total // _SPREAD_VERTICES, 1), 0
+    samples: list[LineProfiles] = []
     for lines, picture, field in islands():
         chosen = lines[-passed % every :: every]
         passed += len(lines)
         if chosen:
-            samples += samples_for_spread(chosen, picture, field)
-    spread = point_spread(samples)
+            samples += line_profiles(chosen, picture, field)
+    spread = point_spread([group.profiles for group in samples])
+    if every == 1 and len(found) == 1:
+        # All lines were looked at; in most pictures.
+        return settled(read_in_picture(found[0], samples, spread, binary=binary))
     return settled([
         read for lines, picture, field in islands()
-        for read in read_in_picture(lines, picture, field, spread, binary=binary)
+        for read in read_in_picture(lines, line_profiles(lines, picture, field), spread, binary=binary)
     ])  # fmt: skip
 
 

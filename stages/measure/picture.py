@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from crackmap.stages.measure.centreline import MeasuredLine
 from crackmap.stages.measure.profile import ProbabilityField
 from crackmap.stages.measure.sampling import sampled
-from crackmap.stages.polyline import arc_length, resampled
+from crackmap.stages.polyline import arc_length, percentile, resampled
 from crackmap.stages.records import FloatArray
 from crackmap.stages.tiling import PixelSource
 
@@ -106,8 +106,13 @@ class Profiles:
 
 def profile_reach_px(line: MeasuredLine) -> float:
     """How far the profiles of a line reach to either side; one of few values, so that lines share them."""
-    needed = 0.65 * float(np.percentile(line.width_px, 95)) + _FLANK_PX
+    needed = 0.65 * percentile(line.width_px, 95) + _FLANK_PX
     return float(np.ceil(8.0 * 1.25 ** np.ceil(np.log(max(needed, 8.0) / 8.0) / np.log(1.25) - 1e-9)))
+
+
+def offsets_px(count: int) -> FloatArray:
+    """Offsets of the samples of a profile, `count` on either side of its middle."""
+    return np.arange(-count, count + 1, dtype=np.float64) * STEP_PX
 
 
 def profiles_of(
@@ -115,8 +120,7 @@ def profiles_of(
 ) -> Profiles:
     """Profiles of lines that share a reach, each one pixel from the next."""
     rows = _rows_of(lines)
-    count = int(reach_px / STEP_PX)
-    x = np.arange(-count, count + 1, dtype=np.float64) * STEP_PX
+    x = offsets_px(int(reach_px / STEP_PX))
     normal = _normals(rows)
     grey = picture.at(_places(rows.xy, normal, x))
     offset = _offset_to_valley(grey, x, rows)
@@ -212,10 +216,12 @@ def _fill_strangers(
 
 def _row_medians(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(M,) medians of the numbers in each row; NaN where there is none."""
-    seen = ~np.isnan(values).all(axis=1)
-    result = np.full(len(values), np.nan, np.float32)
-    result[seen] = np.nanmedian(values[seen], axis=1)
-    return result
+    # Sorting puts NaN last.
+    ordered = np.sort(values, axis=1)
+    count = np.count_nonzero(~np.isnan(values), axis=1)
+    rows = np.arange(len(values))
+    lower, upper = ordered[rows, np.maximum(count - 1, 0) // 2], ordered[rows, np.minimum(count // 2, count - 1)]
+    return np.asarray((lower + upper) / 2, np.float32)
 
 
 def smoothed_along(values: NDArray[Real], weight: NDArray[np.bool_], sigma: float) -> NDArray[Real]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from crackmap.stages.measure.picture import ALONG_PX, Profiles, smoothed_along
+from crackmap.stages.measure.picture import ALONG_PX, Profiles, offsets_px, smoothed_along
 from crackmap.stages.records import FloatArray
 
 _NOISY_PX = 0.3
@@ -58,7 +59,7 @@ _LONG_ROWS = 60
 _LOG_SD_OF_A_LINE = 0.12
 """By how much one line alone misleads about the point spread: its edges are rough, its profiles not quite aligned."""
 
-_SPREADS_PX = np.geomspace(0.35, 3.0, 28)
+_SPREADS_PX = tuple(np.geomspace(0.35, 3.0, 28).tolist())
 _SAMPLES_ACROSS = 4.0
 """Neighbouring samples of a profile share their noise (texture of a grain or two): this many count as one."""
 
@@ -215,6 +216,14 @@ def _of_long_lines(profiles: Profiles) -> NDArray[np.bool_]:
 
 
 def _valleys(x: FloatArray, sigma_px: float) -> _Valleys:
+    """The valleys on the offsets of a profile, which are multiples of STEP_PX to either side."""
+    return _valleys_of(len(x) // 2, sigma_px)
+
+
+# Every picture asks for the same ones while its point spread is sought. Those of wide cracks take 1 MB.
+@lru_cache(maxsize=8 * len(_SPREADS_PX))
+def _valleys_of(count: int, sigma_px: float) -> _Valleys:
+    x = offsets_px(count)
     width = np.arange(_NARROWEST_PX, 2 * (x[-1] - _LEAST_FLANK_PX) + 1e-9, _WIDTH_STEP_PX)
     half = width[:, None] / 2
     shape = ndtr((x + half) / sigma_px) - ndtr((x - half) / sigma_px)

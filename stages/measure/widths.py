@@ -98,18 +98,34 @@ def read_in_mask(line: MeasuredLine, *, binary: bool) -> ReadLine:
     return ReadLine(line, line.width_px, nowhere, u_common, noise, nowhere, noise)
 
 
-def samples_for_spread(lines: Sequence[MeasuredLine], picture: GreyWindow, field: ProbabilityField) -> list[Profiles]:
-    """The profiles of some lines, from which the point spread of the picture is found."""
-    return [profiles_of([lines[k] for k in members], reach, picture, field) for reach, members in _by_reach(lines)]
+@dataclass(frozen=True, slots=True)
+class LineProfiles:
+    """The profiles of lines that share a reach.
+
+    Attributes:
+        members: which of the lines.
+        profiles: of them.
+    """
+
+    members: list[int]
+    profiles: Profiles
+
+
+def line_profiles(lines: Sequence[MeasuredLine], picture: GreyWindow, field: ProbabilityField) -> list[LineProfiles]:
+    """The profiles of some lines, by reach."""
+    return [
+        LineProfiles(members, profiles_of([lines[k] for k in members], reach, picture, field))
+        for reach, members in _by_reach(lines)
+    ]
 
 
 def read_in_picture(
-    lines: Sequence[MeasuredLine], picture: GreyWindow, field: ProbabilityField, spread: PointSpread, *, binary: bool
+    lines: Sequence[MeasuredLine], groups: Sequence[LineProfiles], spread: PointSpread, *, binary: bool
 ) -> list[ReadLine]:
     """The lines, in their order, with axis and widths read in the picture where it allows."""
     result = [read_in_mask(line, binary=binary) for line in lines]
-    for reach, members in _by_reach(lines):
-        profiles = profiles_of([lines[k] for k in members], reach, picture, field)
+    for group in groups:
+        members, profiles = group.members, group.profiles
         valleys = valley_widths(profiles, spread)
         for k, rows in zip(members, profiles.rows_by_line(), strict=True):
             result[k] = _read_line(result[k], profiles, valleys, rows, spread)
