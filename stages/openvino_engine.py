@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 import warnings
@@ -112,8 +113,8 @@ def openvino_engine(graph: nn.Module, *, key: str = "", streams: int = 1) -> Ope
     }
     if not key:
         return OpenVinoEngine(_core().compile_model(_translated(graph), "CPU", settings), streams)
-    # The printed graph tells a net that was built in another way, by another version, from the same weights.
-    parts = (key, str(graph), openvino.__version__, version("crackmap"))
+    # The printed graph and its code tell a net that was built in another way from the same weights.
+    parts = (key, str(graph), openvino.__version__, version("crackmap"), _code_of(graph))
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     folder = cache_folder() / "openvino"
     kept = folder / f"{digest}.xml"
@@ -124,6 +125,13 @@ def openvino_engine(graph: nn.Module, *, key: str = "", streams: int = 1) -> Ope
     except (OSError, RuntimeError):
         # A folder that cannot be written, or a file in it that was damaged: the net itself is at hand.
         return OpenVinoEngine(_core().compile_model(_translated(graph), "CPU", settings), streams)
+
+
+def _code_of(graph: nn.Module) -> str:
+    """Hash of the modules of crackmap that define a graph and the nets in it."""
+    names = sorted({type(part).__module__ for part in graph.modules() if type(part).__module__.startswith("crackmap.")})
+    paths = (getattr(sys.modules[name], "__file__", None) for name in names)
+    return hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths if path)).hexdigest()
 
 
 def _translated(graph: nn.Module) -> openvino.Model:

@@ -14,7 +14,11 @@ from torchvision.ops import clip_boxes_to_image, nms
 
 
 def best_boxes(
-    net: RetinaNet, size_wh_px: tuple[int, int], scores: NDArray[np.float32], deltas: NDArray[np.float32]
+    net: RetinaNet,
+    size_wh_px: tuple[int, int],
+    scores: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    deltas: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes of one image, one at most for each place of each pyramid level: that of the best anchor there.
 
@@ -24,7 +28,8 @@ def best_boxes(
     Args:
         net: whose anchors, thresholds and box coder are used.
         size_wh_px: of the image before it was padded to multiples of 32.
-        scores: (1, anchors) as DetectGraph gives them.
+        scores: (1, places) as DetectGraph gives them.
+        logits: (1, anchors).
         deltas: (1, anchors, 4).
 
     Returns:
@@ -33,14 +38,12 @@ def best_boxes(
     width, height = (-(-side // 32) * 32 for side in size_wh_px)
     anchors = _anchors(net.anchor_generator, net.backbone.finest_stride_px, net.backbone.with_anchors, width, height)
     a_place = net.anchor_generator.num_anchors_per_location()[0]
-    by_place = torch.from_numpy(scores[0]).view(-1, a_place)
-    score, best = by_place.max(dim=1)
-    wanted = torch.nonzero(score > net.score_thresh)[:, 0]
-    chosen = wanted * a_place + best[wanted]
+    wanted = np.flatnonzero(scores[0] > net.score_thresh)
+    chosen = torch.from_numpy(wanted * a_place + logits[0].reshape(-1, a_place)[wanted].argmax(axis=1))
     decoded = net.box_coder.decode_single(torch.from_numpy(deltas[0])[chosen], anchors[chosen])
-    boxes = clip_boxes_to_image(decoded, (size_wh_px[1], size_wh_px[0]))
-    kept = nms(boxes, score[wanted], net.nms_thresh)
-    return boxes[kept].double().numpy(), score[wanted][kept].double().numpy()
+    boxes, score = clip_boxes_to_image(decoded, (size_wh_px[1], size_wh_px[0])), torch.from_numpy(scores[0, wanted])
+    kept = nms(boxes, score, net.nms_thresh)
+    return boxes[kept].double().numpy(), score[kept].double().numpy()
 
 
 @lru_cache(maxsize=8)

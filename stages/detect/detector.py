@@ -36,7 +36,7 @@ class DetectSettings:
     """
 
     score: float = 0.12
-    tile_px: int = 1536
+    tile_px: int = 2048
     overlap_px: int = 192
     nms_iou: float = 0.5
     grow_px: float = 0.0

@@ -195,16 +195,23 @@ class DetectGraph(nn.Module):
     def __init__(self, net: RetinaNet) -> None:
         super().__init__()
         self.backbone, self.head = net.backbone, net.head
+        self.a_place = net.anchor_generator.num_anchors_per_location()[0]
         device = next(net.parameters()).device
         for name, values in zip(("mean", "deviation"), IMAGENET, strict=True):
             self.register_buffer(name, 255 * torch.tensor(values, device=device).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, anchors) score and (B, anchors, 4) deltas of (B, H, W, 3) uint8 RGB, H and W multiples of 32."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is seen in (B, H, W, 3) uint8 RGB, H and W multiples of 32.
+
+        Returns:
+            (B, places) score of the best anchor of each place, (B, anchors) logits and (B, anchors, 4) deltas.
+        """
         pixels = images.permute(0, 3, 1, 2).float()
         normalised = ((pixels - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
         found = self.head(list(self.backbone(normalised).values()))
-        return torch.sigmoid(found["cls_logits"][..., CRACK_LABEL].float()), found["bbox_regression"].float()
+        logits = found["cls_logits"][..., CRACK_LABEL].float()
+        best = torch.sigmoid(logits.view(len(logits), -1, self.a_place).amax(dim=2))
+        return best, logits, found["bbox_regression"].float()
 
 
 def padded_to_32(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
