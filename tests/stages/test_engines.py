@@ -12,7 +12,7 @@ from crackmap.pipeline.frame import StageSettings, load_stages
 from crackmap.stages.detect.boxes import best_boxes
 from crackmap.stages.detect.detector import Detector, DetectSettings
 from crackmap.stages.detect.retinanet import DetectGraph, RetinaNetConfig, build_retinanet, padded_to_32
-from crackmap.stages.runtime import TorchEngine, choose_engine
+from crackmap.stages.runtime import TorchEngine, choose_engine, with_norms_folded
 from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
 from crackmap.stages.tiling import ArraySource
 from crackmap.stages.weights import shipped_weights
@@ -173,3 +173,20 @@ def test_where_much_is_cracked_every_place_has_its_box() -> None:
     regions = Detector(net, WIDE, CPU).detect(ArraySource(drawn_road(960, 1200)), DetectSettings())
     # More than torchvision's thousand.
     assert len(regions) > 1500
+
+
+def test_folded_norms_change_nothing_and_leave_the_net_as_it_was() -> None:
+    torch.manual_seed(1)
+    net = build_retinanet(WIDE).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    graph = DetectGraph(net)
+    folded = with_norms_folded(graph)
+    image = torch.from_numpy(drawn_road(64, 96))[None]
+    with torch.inference_mode():
+        for before, after in zip(graph(image), folded(image), strict=True):
+            assert torch.allclose(before, after, atol=1e-4)
+    counts = [sum(isinstance(part, torch.nn.BatchNorm2d) for part in whole.modules()) for whole in (graph, folded)]
+    assert counts[0] > 0 and counts[1] == 0
