@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -68,6 +69,8 @@ def main() -> None:
     """Runs the command line; every expected error becomes one sentence and its exit code."""
     debug = "--debug" in sys.argv[1:]
     signal.signal(signal.SIGTERM, _terminate)
+    # NumPy's matrices are small here: threads of its own would only wait, and keep the nets from the processors.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         result = cli.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)

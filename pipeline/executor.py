@@ -1,10 +1,10 @@
 """Frames through the stages on one machine.
 
-    decoders (processes) -> nets, measuring and mask files (threads, one for each frame) -> journal (this thread)
+    decoders (processes) -> nets (threads) -> measuring (processes) -> mask files (threads) -> journal (this thread)
 
-Nets compute outside of Python, so that one frame is measured while another is looked at. At most as many frames wait as
-there are workers, so memory does not grow with the survey. Rows come out in the order of the frames, whatever was
-finished first.
+Nets compute outside of Python, and measuring in processes of its own, so that one frame is measured while another is
+looked at. A bounded number of frames is at hand, so memory does not grow with the survey. Rows come out in the order of
+the frames, whatever was finished first.
 """
 
 from __future__ import annotations
@@ -24,17 +24,26 @@ from crackmap.pipeline.frame import FoundMask, Stages, find_mask, measure_mask, 
 from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.journal import JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
+from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.placing import PIXELS
 from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name, write_mask_cog
 from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.survey import Survey
+from crackmap.stages.measure.cutouts import Cutouts
+from crackmap.stages.records import Crack
 
 CHANGED = "changed_during_run"
 """Begins the reason of a frame whose file was written to while it was worked on."""
 
 SATURATED = "saturated"
 """Begins the reason of a frame of which too much is taken for crack to measure any of it."""
+
+MANY_FRAMES = 32
+"""From so many on it pays to start processes that measure; each takes a second."""
+
+MOST_SENT_PX = 60_000_000
+"""Of a picture of which more is cracked the parts are not copied to another process, but measured here."""
 
 STUCK_S = 600.0
 """After so long without progress the frame at hand is named."""
@@ -74,9 +83,13 @@ def finished_rows(
     Raises:
         StorageError: a mask file cannot be written.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="frame")
+    measurers = Measurers(workers if workers > 1 and len(frames) >= MANY_FRAMES else 0)
+    # While some frames are measured elsewhere, as many others are looked at.
+    at_hand = 2 * workers if measurers else workers
+    work = _Work(job, measurers, threading.BoundedSemaphore(workers))
+    pool = ThreadPoolExecutor(at_hand, thread_name_prefix="frame")
     waiting: deque[tuple[str, Future[JournalRow]]] = deque()
-    begun: deque[ImageSource] = deque(maxlen=2 * workers + 1)
+    begun: deque[ImageSource] = deque(maxlen=at_hand + workers + 1)
     sources = loader.ahead([frame.path for frame in frames])
     stopped = True
     try:
@@ -91,8 +104,8 @@ def finished_rows(
                 watchdog.begin(frame.key)
                 if isinstance(source, ImageSource):
                     begun.append(source)
-                waiting.append((frame.key, pool.submit(_row, job, frame, source)))
-                if len(waiting) > workers:
+                waiting.append((frame.key, pool.submit(_row, work, frame, source)))
+                if len(waiting) > at_hand:
                     yield oldest()
             while waiting:
                 yield oldest()
@@ -102,26 +115,43 @@ def finished_rows(
         if stopped:
             # Or a decoder that hangs would be waited for, and a large image looked at to its end.
             loader.close()
+            measurers.close()
             for source in begun:
                 source.close()
         sources.close()
         pool.shutdown(wait=True)
+        measurers.close()
 
 
-def _row(job: Job, frame: Frame, source: ImageSource | UnreadableImageError) -> JournalRow:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all frames share.
+
+    Attributes:
+        measurers: measure.
+        nets: one at a time for each worker.
+    """
+
+    job: Job
+    measurers: Measurers
+    nets: threading.BoundedSemaphore
+
+
+def _row(work: _Work, frame: Frame, source: ImageSource | UnreadableImageError) -> JournalRow:
     """Takes a frame through the stages."""
     if isinstance(source, UnreadableImageError):
-        return _skipped(job, frame, str(source))
+        return _skipped(work.job, frame, str(source))
     with source:
         try:
-            found = _found(job.stages, source)
-            return _measured(job, frame, source, found)
+            with work.nets:
+                found = _found(work.job.stages, source)
+            return _measured(work, frame, source, found)
         except (UnreadableImageError, DeviceMemoryError) as error:
-            return _skipped(job, frame, str(error), source)
+            return _skipped(work.job, frame, str(error), source)
         except CrackmapError:
             raise
         except Exception as error:
-            return _failed(job, frame, error, source)
+            return _failed(work.job, frame, error, source)
 
 
 def _found(stages: Stages, source: ImageSource) -> FoundMask:
@@ -132,12 +162,13 @@ def _found(stages: Stages, source: ImageSource) -> FoundMask:
         return replace(find_mask(source, stages.on_cpu()), flags=("cpu",))
 
 
-def _measured(job: Job, frame: Frame, source: ImageSource, found: FoundMask) -> JournalRow:
+def _measured(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) -> JournalRow:
+    job = work.job
     share = saturated_share(found.mask, job.stages.settings.measure)
     if share is not None:
         return _skipped(job, frame, f"{SATURATED}: {share:.0%} of it is taken for crack: it shows no road surface, "
                         "or weights or pixel size do not fit it", source)  # fmt: skip
-    cracks = measure_mask(source, found, job.stages, ground=frame.ground)
+    cracks = _cracks(work, frame, source, found)
     if file_identity(frame.path) != (source.identity.size_bytes, source.identity.mtime_ns):
         return _skipped(job, frame, f"{CHANGED}: its file was written to; run the same command again", source)
     start = time.perf_counter()
@@ -155,6 +186,20 @@ def _measured(job: Job, frame: Frame, source: ImageSource, found: FoundMask) -> 
         {"decode": source.decode_s, **found.seconds, "write": time.perf_counter() - start}, found.flags,
         len(cracks), sum(crack.length_px for crack in cracks), cracks,
     )  # fmt: skip
+
+
+def _cracks(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) -> tuple[Crack, ...]:
+    """The cracks of a frame; closes its picture where it is not needed any more."""
+    stages = work.job.stages
+    sent_px = sum(window.size for _, _, window in found.mask.islands()) if work.measurers else 0
+    if not 0 < sent_px <= MOST_SENT_PX:
+        return measure_mask(source, found, stages, ground=frame.ground)
+    start = time.perf_counter()
+    parts = Cutouts.around(found.mask, source)
+    source.close()
+    cracks = work.measurers.measure(found.mask, ground=frame.ground, source=parts, settings=stages.settings.measure)
+    found.seconds["measure"] = time.perf_counter() - start
+    return cracks
 
 
 def _skipped(job: Job, frame: Frame, reason: str, source: ImageSource | None = None) -> JournalRow:

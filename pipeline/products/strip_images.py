@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
@@ -84,7 +85,7 @@ def write_strips(folder: Path, result: SurveyResult) -> tuple[str, ...]:
     frames_of = _frames_by_section(result)
     sections = [section for section in result.sections if frames_of.get(section.section_id)]
     with _Opened() as opened, ThreadPoolExecutor(cpu_count(), thread_name_prefix="strip") as pool:
-        for section, following in zip(sections, [*sections[1:], None], strict=True):
+        for section, following in zip_longest(sections, sections[1:]):
             frames = frames_of[section.section_id]
             grid = strip_grid(section, frames)
             if grid is not None:

@@ -37,6 +37,14 @@ _REST = 16
 """Empty rows between two lines, so that smoothing along one does not reach the next: four times ALONG_PX."""
 
 
+def window_around(box: tuple[int, int, int, int], size_wh_px: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what is read of a picture for a window of probabilities given likewise."""
+    x0, y0, width, height = box
+    left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
+    right, bottom = min(x0 + width + _MARGIN_PX, size_wh_px[0]), min(y0 + height + _MARGIN_PX, size_wh_px[1])
+    return left, top, right - left, bottom - top
+
+
 @dataclass(frozen=True, slots=True)
 class GreyWindow:
     """A window of the picture in grey.
@@ -53,12 +61,9 @@ class GreyWindow:
     @classmethod
     def around(cls, source: PixelSource, field: ProbabilityField, gamma: float) -> GreyWindow:
         """The window of a probability field with _MARGIN_PX more on each side, made linear in light with `gamma`."""
-        width, height = source.size_wh_px
         rows, columns = field.padded.shape[0] - 2, field.padded.shape[1] - 2
-        x0, y0 = max(field.x0_px - _MARGIN_PX, 0), max(field.y0_px - _MARGIN_PX, 0)
-        x1 = min(field.x0_px + columns + _MARGIN_PX, width)
-        y1 = min(field.y0_px + rows + _MARGIN_PX, height)
-        grey = cv2.cvtColor(np.ascontiguousarray(source.read(x0, y0, x1 - x0, y1 - y0)), cv2.COLOR_RGB2GRAY)
+        x0, y0, width, height = window_around((field.x0_px, field.y0_px, columns, rows), source.size_wh_px)
+        grey = cv2.cvtColor(np.ascontiguousarray(source.read(x0, y0, width, height)), cv2.COLOR_RGB2GRAY)
         table = (255.0 * (np.arange(256) / 255.0) ** gamma).astype(np.float32)
         return cls(table[grey], x0, y0)
 

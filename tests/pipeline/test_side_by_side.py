@@ -3,13 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from crackmap.calibration.errors import OutputLockedError
+from crackmap.calibration.errors import CrackmapError, InputError, OutputLockedError
+from crackmap.pipeline import executor
 from crackmap.pipeline.frame import StageSettings, load_stages
+from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.run import RunOptions, RunSettings, RunSummary, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.pipeline.synthetic import SyntheticSettings, write_survey
+from crackmap.stages.measure.cutouts import Cutouts
+from crackmap.stages.measure.measure import measure
+from crackmap.stages.measure.settings import MeasureSettings
+from crackmap.stages.records import CrackMask
+from crackmap.stages.tiling import ArraySource
 
 SETTINGS = RunSettings(StageSettings(), section_length_m=5.0, strips=False)
 
@@ -35,6 +43,53 @@ def test_masks_and_cracks_do_not_depend_on_the_number_of_workers(survey: Path, t
     files = [path.relative_to(alone) for path in sorted((alone / "masks").iterdir())] + [Path("cracks.csv")]
     for file in files:
         assert (alone / file).read_bytes() == (together / file).read_bytes(), file
+
+
+def test_cracks_measured_in_processes_are_the_same_also_when_one_dies(
+    survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    mapped(survey, here, 2)
+    monkeypatch.setattr(executor, "MANY_FRAMES", 1)
+    started = []
+
+    class Frail(Measurers):
+        def __init__(self, count: int) -> None:
+            super().__init__(count)
+            started.extend(self._children)
+            self._children[0].stop()
+
+    monkeypatch.setattr(executor, "Measurers", Frail)
+    mapped(survey, elsewhere, 2)
+    assert len(started) == 2
+    assert (here / "cracks.csv").read_bytes() == (elsewhere / "cracks.csv").read_bytes()
+
+
+def test_measurers_that_are_closed_start_nothing_anew() -> None:
+    mask = CrackMask.from_dense(np.zeros((64, 64), bool))
+    with Measurers(1) as measurers:
+        measurers.close()
+        with pytest.raises(CrackmapError, match="was stopped"):
+            measurers.measure(mask, ground=None, source=Cutouts((64, 64), ()), settings=MeasureSettings())
+
+
+def test_cutouts_hold_what_measuring_reads_and_nothing_else() -> None:
+    rng = np.random.default_rng(2)
+    probability = np.zeros((900, 1400))
+    probability[100:104, 60:240] = 1.0
+    probability[700:703, 1100:1399] = 1.0
+    image = rng.integers(100, 140, (900, 1400, 3), dtype=np.uint8)
+    image[probability > 0] = 40
+    mask = CrackMask.from_dense(probability)
+    whole = ArraySource(image)
+    parts = Cutouts.around(mask, whole)
+    assert sum(pixels.size for _, _, pixels in parts.parts) < image.size / 3
+    ours, theirs = (measure(mask, ground=None, source=source) for source in (parts, whole))
+    assert len(ours) == 2
+    assert [crack.length_px for crack in ours] == [crack.length_px for crack in theirs]
+    assert all((a.width_px == b.width_px).all() for a, b in zip(ours, theirs, strict=True))
+    with pytest.raises(InputError, match="no cutout"):
+        parts.read(500, 400, 10, 10)
 
 
 def test_a_run_says_where_its_time_went(survey: Path, tmp_path: Path) -> None:
