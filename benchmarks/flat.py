@@ -27,7 +27,7 @@ from crackmap.stages.runtime import cpu_count
 SIZES = ((816, 612, 120), (1920, 1440, 24), (5760, 4320, 4), (11520, 8640, 1))
 """Width, height, images."""
 
-COUNTS = (100, 1000)
+COUNTS = (100, 1000, 10_000)
 """Frames of 0.1 Mpx."""
 
 

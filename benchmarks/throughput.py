@@ -166,7 +166,7 @@ def plot(rows: dict[str, dict[str, list[Row]]], path: Path) -> None:
         ])  # fmt: skip
         axes.barh([f"{survey}\n{way}" for survey, way in labels], values, left=left, label=stage)
         left += values
-    axes.set_xlabel("processor seconds per megapixel, by stage")
+    axes.set_xlabel("seconds per megapixel in each stage, waiting for others included; frames run side by side")
     axes.legend(ncols=len(stages), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path, dpi=110)
 

@@ -6,8 +6,10 @@ kept beside it by OpenVINO itself. Either may be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import queue
 import sys
 import tempfile
 import threading
@@ -52,10 +54,13 @@ def precision() -> str:
 
 
 class OpenVinoEngine:
-    """A compiled net. Each thread that calls it has requests of its own."""
+    """A compiled net. The threads that call it share its requests, of which each holds memory of its own."""
 
     def __init__(self, compiled: openvino.CompiledModel, streams: int = 1) -> None:
-        self._compiled, self._streams, self._threads = compiled, streams, threading.local()
+        self._compiled, self._lock = compiled, threading.Lock()
+        # One is computed in each stream, and one waits for it.
+        self._not_made = 2 * streams
+        self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
 
     @property
     def name(self) -> str:
@@ -69,28 +74,34 @@ class OpenVinoEngine:
 
     def each(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[Any], ...]]:
         """What the graph makes of each batch, in order; as many are computed at a time as there are streams."""
-        idle, busy = list(self._requests()), deque[openvino.InferRequest]()
+        busy = deque[openvino.InferRequest]()
         try:
             for images in batches:
-                if not idle:
+                # Who has one in work does not wait for another.
+                request = self._request(wait=not busy)
+                if request is None:
+                    yield _finished(busy[0])
                     request = busy.popleft()
-                    yield _finished(request)
-                    idle.append(request)
-                request = idle.pop()
                 busy.append(request)
                 request.start_async([np.ascontiguousarray(images)], share_inputs=True)
             while busy:
-                yield _finished(busy.popleft())
+                yield _finished(busy[0])
+                self._idle.put(busy.popleft())
         finally:
             # Of a caller that stopped in the middle.
             for request in busy:
                 request.wait()
+                self._idle.put(request)
 
-    def _requests(self) -> list[openvino.InferRequest]:
-        if not hasattr(self._threads, "requests"):
-            self._threads.requests = [self._compiled.create_infer_request() for _ in range(self._streams)]
-        requests: list[openvino.InferRequest] = self._threads.requests
-        return requests
+    def _request(self, *, wait: bool) -> openvino.InferRequest | None:
+        """A request that nobody uses; None if there is none and it is not waited for."""
+        with contextlib.suppress(queue.Empty):
+            return self._idle.get_nowait()
+        with self._lock:
+            if self._not_made:
+                self._not_made -= 1
+                return self._compiled.create_infer_request()
+        return self._idle.get() if wait else None
 
 
 def _finished(request: openvino.InferRequest) -> tuple[NDArray[Any], ...]:
