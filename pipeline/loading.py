@@ -15,19 +15,19 @@ import sys
 import threading
 import time
 import weakref
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from crackmap.calibration.errors import CrackmapError, StorageError, UnreadableImageError, require
+from crackmap.pipeline.closing import Closing
 from crackmap.pipeline.decoder_process import READY
 from crackmap.pipeline.decoding import LIMIT_PX, FileIdentity, Georeference, ImageHeader, RgbArray
 
@@ -76,23 +76,7 @@ class LoadLimits:
         require(self.seconds > 0, "seconds", "above 0", self.seconds)
 
 
-class _Closing(ABC):
-    """What is given back at the end of a `with`."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Gives back what it holds."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class ImageSource(_Closing):
+class ImageSource(Closing):
     """An image that is open for reading by windows; a context manager. Made by `Loader.open`.
 
     Attributes:
@@ -291,7 +275,7 @@ class _Child:
         return "was lost" if code is None else f"ended with signal {-code}" if code < 0 else f"ended with code {code}"
 
 
-class Loader(_Closing):
+class Loader(Closing):
     """Reads images through `workers` child processes; a context manager.
 
     Attributes:

@@ -13,11 +13,10 @@ import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 from crackmap.calibration.errors import CrackmapError
 from crackmap.calibration.plane import GroundPlane
+from crackmap.pipeline.closing import Closing
 from crackmap.stages.measure.cutouts import Cutouts
 from crackmap.stages.measure.measure import measure
 from crackmap.stages.measure.settings import MeasureSettings
@@ -26,7 +25,7 @@ from crackmap.stages.records import Crack, CrackMask
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-class Measurers:
+class Measurers(Closing):
     """Measures through `count` child processes; a context manager. Safe to use from several threads."""
 
     def __init__(self, count: int) -> None:
@@ -65,14 +64,6 @@ class Measurers:
         self._closed.set()
         for child in self._children:
             child.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Child:
