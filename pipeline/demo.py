@@ -33,7 +33,7 @@ class Comparison:
 def compare(truth: RoadTruth, measured: Sequence[RoadCrack]) -> tuple[tuple[Comparison, ...], float]:
     """Each drawn crack with its measurement, and the measured length that belongs to no drawn crack, metres.
 
-    Lines that were recognised as joints are left out.
+    Lines that were recognised as joints or as sealed are left out.
     """
     zones = [shapely.LineString(truth.to_map_xy(crack.road_xy_m)).buffer(MATCH_M) for crack in truth.cracks]
     starts, ends, widths = _segments(measured)
@@ -52,7 +52,7 @@ def compare(truth: RoadTruth, measured: Sequence[RoadCrack]) -> tuple[tuple[Comp
 
 def _segments(measured: Sequence[RoadCrack]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(M, 2) starts, (M, 2) ends and (M,) mean widths in mm of all segments of all metric lines."""
-    metric = [(crack.line_xy, crack.width_mm) for crack in measured if crack.width_mm is not None and not crack.joint]
+    metric = [(crack.line_xy, crack.width_mm) for crack in measured if crack.width_mm is not None and crack.open]
     if not metric:
         return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
     return (

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from crackmap.calibration.errors import CrackmapError, DeviceMemoryError, UnreadableImageError
-from crackmap.pipeline.frame import FoundMask, Stages, find_mask, measure_mask, saturated_share
+from crackmap.pipeline.frame import FoundMask, Stages, find_mask, measure_mask, saturated_share, sealed_cracks
 from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.journal import JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
@@ -180,11 +180,12 @@ def _measured(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) 
         output=job.survey.output if located else PIXELS,
     )  # fmt: skip
     size, digest = path.stat().st_size, sha256_of(path)
+    unsealed = [crack for crack in cracks if not crack.sealed]
     return JournalRow(
         frame.key, source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256,
-        job.hashes[frame.key], "ok" if cracks else "no_crack", "", found.mask.segmented_share, name, size, digest,
+        job.hashes[frame.key], "ok" if unsealed else "no_crack", "", found.mask.segmented_share, name, size, digest,
         {"decode": source.decode_s, **found.seconds, "write": time.perf_counter() - start}, found.flags,
-        len(cracks), sum(crack.length_px for crack in cracks), cracks,
+        len(unsealed), sum(crack.length_px for crack in unsealed), cracks,
     )  # fmt: skip
 
 
@@ -198,6 +199,7 @@ def _cracks(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) ->
     parts = Cutouts.around(found.mask, source)
     source.close()
     cracks = work.measurers.measure(found.mask, ground=frame.ground, source=parts, settings=stages.settings.measure)
+    cracks += sealed_cracks(found, stages, ground=frame.ground)
     found.seconds["measure"] = time.perf_counter() - start
     return cracks
 

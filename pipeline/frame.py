@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.stages.detect.detector import Detector, DetectSettings
 from crackmap.stages.measure.measure import measure
 from crackmap.stages.measure.settings import MeasureSettings
-from crackmap.stages.records import Crack, CrackMask, Region
+from crackmap.stages.records import BLOCK_PX, Crack, CrackMask, Region
 from crackmap.stages.screen.screener import Screener, ScreenSettings, windows_to_detect
-from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
+from crackmap.stages.segment.segmenter import CRACK, SEALED, Segmenter, SegmentSettings
 from crackmap.stages.tiling import PixelSource, Window
 from crackmap.stages.weights import Weights, read_weights, shipped_weights
 
@@ -87,12 +88,15 @@ class FoundMask:
         mask: crack probabilities.
         seconds: that each stage took.
         flags: what was out of the ordinary: "cpu", the device had no room for it.
+        sealed: probabilities of sealed cracks, where they are above those of cracks; None if the weights do not know
+            them or there are none.
     """
 
     regions: tuple[Region, ...]
     mask: CrackMask
     seconds: dict[str, float]
     flags: tuple[str, ...] = ()
+    sealed: CrackMask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +173,49 @@ def find_mask(source: PixelSource, stages: Stages) -> FoundMask:
     seconds: dict[str, float] = {}
     regions = _regions(source, stages, seconds)
     start = time.perf_counter()
-    mask = stages.segmenter.segment(source, regions, stages.settings.segment)
+    masks = stages.segmenter.segment_classes(source, regions, stages.settings.segment)
+    sealed = _sealed_alone(masks, stages.settings.measure)
     seconds["segment"] = time.perf_counter() - start
-    return FoundMask(regions or (), mask, seconds)
+    return FoundMask(regions or (), masks[CRACK], seconds, sealed=sealed)
 
 
 def measure_mask(
     source: PixelSource, found: FoundMask, stages: Stages, *, ground: GroundPlane | None
 ) -> tuple[Crack, ...]:
-    """The cracks of one image; adds the seconds that took to those of `found`."""
+    """The cracks of one image, sealed ones last; adds the seconds that took to those of `found`."""
     start = time.perf_counter()
     cracks = measure(found.mask, ground=ground, source=source, settings=stages.settings.measure)
+    cracks += sealed_cracks(found, stages, ground=ground)
     found.seconds["measure"] = time.perf_counter() - start
     return cracks
+
+
+def sealed_cracks(found: FoundMask, stages: Stages, *, ground: GroundPlane | None) -> tuple[Crack, ...]:
+    """The sealed cracks of one image.
+
+    A seal is a band, not a valley in the picture: its width is read in the mask.
+    """
+    if found.sealed is None:
+        return ()
+    lines = measure(found.sealed, ground=ground, settings=stages.settings.measure)
+    return tuple(replace(line, sealed=True, joint=False) for line in lines)
+
+
+def _sealed_alone(masks: Mapping[str, CrackMask], settings: MeasureSettings) -> CrackMask | None:
+    """The mask of sealed cracks without what is a crack rather; None where nothing in it would be measured."""
+    crack, sealed = masks[CRACK], masks.get(SEALED)
+    if sealed is None:
+        return None
+    none = np.zeros((BLOCK_PX, BLOCK_PX), np.uint8)
+    blocks = {}
+    for place, block in sealed.blocks.items():
+        alone = np.where(block > crack.blocks.get(place, none), block, np.uint8(0))
+        if alone.any():
+            blocks[place] = alone
+    level = round(255.0 * settings.threshold)
+    if not any((block >= level).any() for block in blocks.values()):
+        return None
+    return replace(sealed, blocks=blocks)
 
 
 def saturated_share(mask: CrackMask, settings: MeasureSettings) -> float | None:

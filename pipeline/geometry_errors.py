@@ -123,7 +123,7 @@ def geometry_errors(
         measured: what was measured in it; joints are left out.
         tolerance_px: how far apart a measured and a true line may lie, in pixels beyond half the true width.
     """
-    measured = [crack for crack in measured if not crack.joint]
+    measured = [crack for crack in measured if crack.open]
     require(all(crack.length_m is not None for crack in measured), "measured", "cracks with a ground scale", "without")
     result = GeometryErrors(
         true_m=sum(float(arc_length(line.xy_m)[-1]) for line in truth),

@@ -180,6 +180,7 @@ def _with_trust(
         saturated=any(piece.crack.saturated for piece in pieces),
         below_resolution=any(piece.crack.below_resolution for piece in pieces),
         joint=_mean([float(piece.crack.joint) for piece in pieces], lengths_px) > 0.5,
+        sealed=pieces[0].crack.sealed,
         u_xy_m=max((piece.frame.u_xy_m for piece in pieces if piece.frame.u_xy_m is not None), default=None),
     )
 

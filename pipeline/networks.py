@@ -77,7 +77,7 @@ def find_patterns(
     """
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, crack in enumerate(cracks):
-        if crack.length_m is not None and not crack.joint:
+        if crack.length_m is not None and crack.open:
             groups[crack.recording, "" if crack.chainage_at_m is not None else crack.frame_keys[0]].append(index)
     found = []
     for members in groups.values():

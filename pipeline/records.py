@@ -131,6 +131,7 @@ class RoadCrack:
         gap_px, gap_m: length of bridged gaps, inside frames and at seams; part of the length.
         saturated: some of it lies where the picture is black or white, so its edges cannot be located there.
         joint: most of it is ruler-straight and of even width: a joint or saw cut, which sections do not count as crack.
+        sealed: a sealed crack, which sections do not count as crack either; its width is that of the seal.
         below_resolution: in one of its frames it is, or may be, narrower than a pixel: an order of magnitude.
         pattern_id: the pattern in which at least half of it lies, «P0001»; empty if there is none.
         u_xy_m: standard uncertainty of the position of the vehicle it was seen from, the greatest of its frames;
@@ -164,6 +165,7 @@ class RoadCrack:
     saturated: bool = False
     below_resolution: bool = False
     joint: bool = False
+    sealed: bool = False
     pattern_id: str = ""
     u_xy_m: float | None = None
 
@@ -184,6 +186,11 @@ class RoadCrack:
                 f"shape ({count},)",
                 None if values is None else values.shape,
             )
+
+    @property
+    def open(self) -> bool:
+        """Whether it is a crack, neither a joint nor sealed."""
+        return not (self.joint or self.sealed)
 
     @property
     def chainage_m(self) -> float | None:
@@ -257,7 +264,7 @@ class FrameOutcome:
         reason: why it is lost, one sentence; empty otherwise.
         footprint_xy: (4, 2) outline of what was measured, output coordinates (the owned strip, or the image).
         segmented_share: share of the image the segmenter looked at.
-        crack_count: cracks found in it before joining.
+        crack_count: cracks found in it before joining, sealed ones apart.
         mask_name: file name below masks/, empty if there is none.
     """
 
@@ -284,10 +291,13 @@ class Section:
         recording: the recording it belongs to.
         from_m, to_m: chainage; None where no chainage is known and the section is one image.
         outline_xy: (N, 2) polygon in output coordinates; (0, 2) where no frame reaches into the section.
-        covered_m, missing_m: length of road measured, and length not (no frame, or skipped); None for a georeferenced
-            raster, which has no direction of travel.
+        covered_m, missing_m: length of road measured, and length that no frame shows; None for a georeferenced raster,
+            which has no direction of travel.
+        invalid_m, invalid_why: length whose frames could not be used, and how much of it went by which status of a
+            frame («3.0 m skipped, 1.0 m duplicate»).
         area_m2: measured road area; of a raster its whole rectangle, pixels without data included.
-        joint_length_m: length of joints and saw cuts inside the section; no part of the numbers of cracks.
+        joint_length_m, sealed_length_m: length of joints and saw cuts, and of sealed cracks, inside the section; no
+            part of the numbers of cracks.
         crack_count: cracks with their middle in the section.
         crack_length_m: length of crack inside the section (a crack that crosses the boundary is shared out).
         crack_area_m2: integral of width along those lines.
@@ -306,6 +316,8 @@ class Section:
     outline_xy: FloatArray
     covered_m: float | None
     missing_m: float | None
+    invalid_m: float | None
+    invalid_why: str
     area_m2: float
     crack_count: int
     crack_length_m: float
@@ -317,8 +329,17 @@ class Section:
     other_m: float | None
     pattern_area_m2: float = 0.0
     joint_length_m: float = 0.0
+    sealed_length_m: float = 0.0
     direction: str = ""
     lane: str = ""
+
+    @property
+    def covered_percent(self) -> float | None:
+        """Share of its length that was measured; None where it has none."""
+        if self.covered_m is None or self.missing_m is None or self.invalid_m is None:
+            return None
+        length = self.covered_m + self.missing_m + self.invalid_m
+        return 100.0 * self.covered_m / length if length > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

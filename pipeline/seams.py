@@ -40,6 +40,7 @@ class _End:
     outward_xy: tuple[float, float]
     width_mm: float
     pixel_mm: float
+    sealed: bool
 
 
 def join_at_seams(frames: Sequence[Frame], pieces: Sequence[Piece], limits: JoinLimits) -> dict[EndKey, EndKey]:
@@ -130,7 +131,8 @@ def _end(number: int, piece: Piece, side: int) -> _End:
     widths = np.zeros(5) if piece.crack.width_mm is None else np.interp(inside, arc, piece.crack.width_mm)
     pixel_mm = max(piece.crack.gsd_mm) if piece.crack.gsd_mm is not None else 0.0
     return _End((number, side), (float(placed[0, 0]), float(placed[0, 1])),
-                (float(direction[0]), float(direction[1])), float(widths.mean()), pixel_mm)  # fmt: skip
+                (float(direction[0]), float(direction[1])), float(widths.mean()), pixel_mm,
+                piece.crack.sealed)  # fmt: skip
 
 
 def _cost(placement: Placement, lower: _End, upper: _End, limits: JoinLimits) -> float | None:
@@ -139,7 +141,7 @@ def _cost(placement: Placement, lower: _End, upper: _End, limits: JoinLimits) ->
     azimuth = math.radians(placement.azimuth_deg)
     across = dx * math.cos(azimuth) - dy * math.sin(azimuth)
     along = dx * math.sin(azimuth) + dy * math.cos(azimuth)
-    if max(abs(across), abs(along)) > limits.gap_m:
+    if max(abs(across), abs(along)) > limits.gap_m or lower.sealed != upper.sealed:
         return None
     turn = _angle_deg(lower.outward_xy, (-upper.outward_xy[0], -upper.outward_xy[1]))
     if turn > limits.angle_deg:

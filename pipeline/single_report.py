@@ -75,6 +75,7 @@ def _crack_report(crack: Crack) -> Report:
         "gap_px": round(crack.gap_px, 2),
         "touches_border": crack.touches_border,
         "joint": crack.joint,
+        "sealed": crack.sealed,
         "saturated": crack.saturated,
         "below_resolution": crack.below_resolution,
     }
@@ -106,7 +107,10 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _totals(cracks: Sequence[Report], metric: bool) -> Report:
-    """Count, length, mean width weighted by length; uncertainties add plainly, for one camera took all of them."""
+    """Count, length, mean width weighted by length, of what is neither joint nor sealed; uncertainties add plainly, for
+    one camera took all of them.
+    """
+    cracks = [crack for crack in cracks if not (crack["joint"] or crack["sealed"])]
     unit, across, digits = ("m", "mm", 4) if metric else ("px", "px", 2)
     length = sum(crack[f"length_{unit}"] for crack in cracks)
     known = [crack[f"u_length_{unit}"] for crack in cracks if crack[f"u_length_{unit}"] is not None]
@@ -164,8 +168,10 @@ def _image_lines(report: Report) -> list[str]:
             ", ".join(_remarks(crack, report)),
         ])  # fmt: skip
     total = report["totals"]
-    rows.append(["total", _with_u(total[f"length_{unit}"], total[f"u_length_{unit}"], digits[0]),
-                 f"{total[f'mean_width_{across}']:.{digits[1]}f}", *[""] * 5])  # fmt: skip
+    mean = total[f"mean_width_{across}"]
+    rows.append(["total" if total["cracks"] == count else "total of open cracks",
+                 _with_u(total[f"length_{unit}"], total[f"u_length_{unit}"], digits[0]),
+                 "-" if mean is None else f"{mean:.{digits[1]}f}", *[""] * 5])  # fmt: skip
     lines += _aligned(rows)
     lines += _class_lines(report, unit, across, digits[0])
     return lines
@@ -187,6 +193,8 @@ def _remarks(crack: Report, report: Report) -> list[str]:
         remarks.append("leaves the image")
     if crack["joint"]:
         remarks.append("straight and even: a joint or saw cut")
+    if crack["sealed"]:
+        remarks.append("sealed: the width of the seal")
     if crack["saturated"]:
         remarks.append("black or white in the image: edges not seen")
     if crack["below_resolution"]:

@@ -172,6 +172,7 @@ class Crack:
         gap_px: length of gaps between fragments that were joined into this line, pixels; part of its length.
         saturated: the picture is black or white where the width would be read, so its edges cannot be located.
         joint: ruler-straight and of even width: a joint or saw cut, not a crack.
+        sealed: a sealed crack: its width is that of the seal, from the segmenter alone.
         below_resolution: its mean width less the standard uncertainty is under a pixel: the width is an order of
             magnitude, not a measurement.
     """
@@ -195,6 +196,12 @@ class Crack:
     saturated: bool = False
     below_resolution: bool = False
     joint: bool = False
+    sealed: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it is a crack, neither a joint nor sealed."""
+        return not (self.joint or self.sealed)
 
     def __post_init__(self) -> None:
         count = len(self.centreline_xy_px)

@@ -203,13 +203,14 @@ def _false_length(
 ) -> FalseLength:
     cracks = process_image(ArraySource(rgb), stages, ground=ground).cracks
     lengths = [length_inside_m(crack, free) for crack in cracks]
-    crack_m = sum(length for crack, length in zip(cracks, lengths, strict=True) if not crack.joint)
+    crack_m = sum(length for crack, length in zip(cracks, lengths, strict=True) if crack.open)
     joint_m = sum(length for crack, length in zip(cracks, lengths, strict=True) if crack.joint)
     if pictures is not None and crack_m + joint_m > 0:
         canvas = (rgb * np.where(free, 1.0, 0.45)[..., None]).astype(np.uint8)
         for crack, length in zip(cracks, lengths, strict=True):
             points = np.round(crack.centreline_xy_px * 16 - 8).astype(np.int32)
-            colour = (150, 150, 150) if length == 0 else (70, 130, 255) if crack.joint else (235, 60, 60)
+            counted = (70, 130, 255) if crack.joint else (235, 60, 60)
+            colour = (150, 150, 150) if length == 0 or crack.sealed else counted
             cv2.polylines(canvas, [points], False, colour, 2, cv2.LINE_AA, 4)
         caption = f"false crack {crack_m:.2f} m (red), joint {joint_m:.2f} m (blue); dark and grey: not counted"
         write_png(pictures, name, panels((("image", rgb), (caption, canvas)), columns=2))

@@ -48,6 +48,7 @@ class Summary:
     length_m: float | None
     length_px: float
     covered_m: float | None
+    invalid_m: float | None
     missing_m: float | None
     area_m2: float
     mean_width_mm: float | None
@@ -89,7 +90,7 @@ def write_report(
     environment.filters["num"] = number
     template = files("crackmap.pipeline.products").joinpath("report.html.j2").read_text("utf-8")
     metric = result.output.unit == "m"
-    cracks = [crack for crack in result.cracks if not crack.joint]
+    cracks = [crack for crack in result.cracks if crack.open]
     densities = [per_metre(section) for section in result.sections]
     html = environment.from_string(template).render(
         result=result,
@@ -119,7 +120,7 @@ def write_report(
 def summarise(result: SurveyResult) -> Summary:
     """The totals of a survey."""
     status = Counter(outcome.status for outcome in result.outcomes)
-    cracks, sections = [crack for crack in result.cracks if not crack.joint], result.sections
+    cracks, sections = [crack for crack in result.cracks if crack.open], result.sections
     lengths_m = [crack.length_m for crack in cracks if crack.length_m is not None]
     pixels = [max(crack.gsd_mm) for crack in cracks if crack.gsd_mm is not None]
 
@@ -137,6 +138,7 @@ def summarise(result: SurveyResult) -> Summary:
         length_m=sum(lengths_m) if result.output.unit == "m" else None,
         length_px=sum(crack.length_px for crack in cracks),
         covered_m=_total(section.covered_m for section in sections),
+        invalid_m=_total(section.invalid_m for section in sections),
         missing_m=_total(section.missing_m for section in sections),
         area_m2=sum(section.area_m2 for section in sections),
         mean_width_mm=mean([mean_width(c.line_xy, c.width_mm) for c in cracks], [c.length_m or 0.0 for c in cracks]),

@@ -47,6 +47,7 @@ class SegmentSettings:
 
 
 CRACK = "crack"
+SEALED = "sealed_crack"
 """The class that is measured."""
 
 

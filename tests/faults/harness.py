@@ -28,6 +28,7 @@ from crackmap.pipeline.journal import JOURNAL_NAME
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.stages.records import CrackMask, Region
+from crackmap.stages.segment.segmenter import CRACK
 
 NOT_COMPARED = {"timings.json", ".lock", JOURNAL_NAME, f"{JOURNAL_NAME}-wal", f"{JOURNAL_NAME}-shm"}
 """What differs between equal runs, or is the journal, whose rows are compared instead."""
@@ -66,16 +67,16 @@ def real_survey(folder: Path, data: Path, count: int) -> Path:
 def stand_ins() -> Stages:
     """Nets that take for a crack what is darker than its surroundings."""
 
-    def segment(source, regions, settings):  # type: ignore[no-untyped-def]
+    def segment_classes(source, regions, settings):  # type: ignore[no-untyped-def]
         grey = cv2.cvtColor(source.read(0, 0, *source.size_wh_px), cv2.COLOR_RGB2GRAY).astype(np.float32)
         darker = cv2.GaussianBlur(grey, (0, 0), 6.0) - cv2.GaussianBlur(grey, (0, 0), 1.0)
-        return CrackMask.from_dense((darker > 9.0).astype(np.float32))
+        return {CRACK: CrackMask.from_dense((darker > 9.0).astype(np.float32))}
 
     def detect(source, settings, within=None):  # type: ignore[no-untyped-def]
         width, height = source.size_wh_px
         return (Region((0.0, 0.0, float(width), float(height)), 0.9),)
 
-    nets = SimpleNamespace(detect=detect), SimpleNamespace(segment=segment)
+    nets = SimpleNamespace(detect=detect), SimpleNamespace(segment_classes=segment_classes)
     return Stages(*nets, StageSettings(), {"segment": "stand-in"})  # type: ignore[arg-type]
 
 

@@ -30,13 +30,13 @@ def survey(tmp_path):
 def stages_that(before_segmenting):  # type: ignore[no-untyped-def]
     """Stand-in nets that call a function with the number of the frame before they segment it."""
     stages, seen = harness.stand_ins(), iter(range(99))
-    real = stages.segmenter.segment
+    real = stages.segmenter.segment_classes
 
-    def segment(source, regions, settings):  # type: ignore[no-untyped-def]
+    def segment_classes(source, regions, settings):  # type: ignore[no-untyped-def]
         before_segmenting(next(seen))
         return real(source, regions, settings)
 
-    return replace(stages, segmenter=SimpleNamespace(segment=segment))
+    return replace(stages, segmenter=SimpleNamespace(segment_classes=segment_classes))
 
 
 def run(survey, out, stages: Stages, **more: object):  # type: ignore[no-untyped-def]
@@ -81,7 +81,7 @@ def test_a_frame_that_the_device_has_no_room_for_is_done_on_the_cpu_and_marked(s
     def no_room(source, regions, settings):  # type: ignore[no-untyped-def]
         raise DeviceMemoryError("no room")
 
-    full.segment = no_room
+    full.segment_classes = no_room
     detector = SimpleNamespace(detect=harness.stand_ins().detector.detect)
     detector.on_cpu = lambda: detector
     stages = replace(harness.stand_ins(), detector=detector, segmenter=full)

@@ -24,13 +24,13 @@ def command(survey: Path, out: Path, *, seconds_a_frame: float) -> int:
 
     def load(settings, **_):  # type: ignore[no-untyped-def]
         stages = harness.stand_ins()
-        real = stages.segmenter.segment
+        real = stages.segmenter.segment_classes
 
-        def segment(*arguments):  # type: ignore[no-untyped-def]
+        def segment_classes(*arguments):  # type: ignore[no-untyped-def]
             time.sleep(seconds_a_frame)
             return real(*arguments)
 
-        return replace(stages, segmenter=SimpleNamespace(segment=segment), settings=settings)
+        return replace(stages, segmenter=SimpleNamespace(segment_classes=segment_classes), settings=settings)
 
     # A test run in the background is told to ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,7 +13,7 @@ LINE = np.array([[1.5, 2.25], [4.0, 8.5], [9.75, 20.125]])
 FULL = Crack(
     LINE, np.array([1.0, 2.0, 1.5]), 19.5, 12.5, 0.75, True, LINE / 1e3, np.array([2.0, 4.0, 3.0]), 0.039, (2.0, 2.5),
     u_length_px=1.5, u_length_m=0.003, u_width_px=0.125, u_width_mm=0.25, grey_share=0.5, gap_px=3.5, saturated=True,
-    below_resolution=True, joint=True,
+    below_resolution=True, joint=True, sealed=True,
 )  # fmt: skip
 PLAIN = Crack(LINE, np.array([1.0, 2.0, 1.5]), 19.5, 12.5, 0.75, False)
 

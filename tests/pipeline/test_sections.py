@@ -13,6 +13,7 @@ from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.pipeline.footprint import area, visible_polygon_m
 from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, RoadCrack
+from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.sections import LONGEST_HOLE, footprint, make_sections
 
 SIZE = (1000, 3000)
@@ -96,14 +97,25 @@ def test_totals_do_not_depend_on_the_section_length(length_m):
         assert s.longitudinal_m + s.transverse_m + s.other_m == pytest.approx(s.crack_length_m)
 
 
-def test_skipped_frames_and_holes_are_missing_road():
+def test_skipped_frames_are_invalid_road_and_holes_are_missing_road():
     outcomes = tiled(20)
     outcomes[3] = outcome(outcomes[3].frame, "skipped")
+    outcomes[5:7] = [outcome(item.frame, "duplicate") for item in outcomes[5:7]]
     del outcomes[10:12]
     (first, second) = make_sections(outcomes, [])
-    assert (first.covered_m, first.missing_m) == pytest.approx((84.0, 15.0))
-    assert (second.covered_m, second.missing_m) == pytest.approx((1.0, 0.0))
-    assert first.area_m2 == pytest.approx(168.0)
+    assert (first.covered_m, first.invalid_m, first.missing_m) == pytest.approx((74.0, 15.0, 10.0))
+    assert first.invalid_why == "10.0 m duplicate, 5.0 m skipped"
+    assert first.covered_percent == pytest.approx(100 * 74 / 99)
+    assert (second.covered_m, second.missing_m, second.invalid_why) == (pytest.approx(1.0), 0.0, "")
+    assert first.area_m2 == pytest.approx(148.0)
+
+
+def test_road_that_another_frame_measured_is_not_invalid():
+    whole = [frame_at(c, strip=None) for c in (0.0, 2.0, 4.0)]
+    (section,) = make_sections([outcome(f, "skipped" if i == 1 else "ok") for i, f in enumerate(whole)], [])
+    assert (section.covered_m, section.invalid_m, section.missing_m) == pytest.approx((10.0, 0.0, 0.0))
+    (section,) = make_sections([outcome(f, "skipped" if i != 1 else "ok") for i, f in enumerate(whole)], [])
+    assert (section.covered_m, section.invalid_m, section.missing_m) == pytest.approx((6.0, 4.0, 0.0))
 
 
 def test_sections_that_no_frame_reaches_into_are_missing_road():
@@ -124,7 +136,7 @@ def test_covered_and_missing_add_up_to_the_extent_of_a_recording(length_m):
     outcomes = [outcome(frame_at(c), rng.choice(["ok", "no_crack", "skipped"])) for c in chainages]
     sections = make_sections(outcomes, [], length_m=length_m)
     extent = chainages[-1] + 6.0 - (chainages[0] + 1.0)
-    assert sum(s.covered_m + s.missing_m for s in sections) == pytest.approx(extent)
+    assert sum(s.covered_m + s.invalid_m + s.missing_m for s in sections) == pytest.approx(extent)
     assert all(b.from_m == a.to_m for a, b in pairwise(sections))
 
 
@@ -163,7 +175,7 @@ def test_frames_without_chainage_are_sections_of_their_own():
     assert (a.section_id, a.from_m, a.area_m2, a.crack_length_m) == ("0.png", None, pytest.approx(12.0), 0.0)
     assert (b.section_id, b.crack_count, b.crack_length_m) == ("1.png", 1, pytest.approx(1.0))
     (skipped,) = make_sections([outcome(frames[0], "skipped")], [])
-    assert (skipped.covered_m, skipped.missing_m, skipped.area_m2) == pytest.approx((0.0, 6.0, 0.0))
+    assert (skipped.covered_m, skipped.invalid_m, skipped.missing_m, skipped.area_m2) == pytest.approx((0, 6, 0, 0))
 
 
 def test_a_raster_on_a_map_has_no_lengths_along_the_road():
@@ -242,3 +254,36 @@ def test_a_strip_nobody_sees_has_no_footprint_and_covers_nothing():
 def test_nonsense_settings_are_refused():
     with pytest.raises(InputError, match="length_m"):
         make_sections([], [], length_m=0.0)
+
+
+LISTED = (ListedSection("bridge", 20.0, 50.0), ListedSection("ramp", 95.0, 130.0), ListedSection("far", 500.0, 600.0))
+
+
+def test_listed_sections_take_what_lies_in_them():
+    sections = make_sections(tiled(20), [crack([(0, 10), (0, 100)], width_mm=4.0)], listed=LISTED)
+    assert [s.section_id for s in sections] == ["bridge", "ramp", "far"]
+    assert [s.crack_length_m for s in sections] == pytest.approx([30.0, 5.0, 0.0])
+    assert [s.crack_count for s in sections] == [0, 0, 0]
+    assert [s.covered_m for s in sections] == pytest.approx([30.0, 6.0, 0.0])
+    assert [s.missing_m for s in sections] == pytest.approx([0.0, 29.0, 100.0])
+    np.testing.assert_allclose(shapely.bounds(shapely.Polygon(sections[0].outline_xy)), [-1, 20, 1, 50], atol=1e-6)
+
+
+@pytest.mark.parametrize("length_m", [7.0, 33.3, 100.0])
+def test_a_list_of_equal_sections_gives_what_their_length_gives(length_m):
+    rng = np.random.default_rng(4)
+    cracks = [crack(rng.uniform((-1, 2), (1, 190), (6, 2)), width_mm=rng.uniform(1, 9, 6)) for _ in range(20)]
+    by_length = make_sections(tiled(40), cracks, length_m=length_m)
+    listed = [ListedSection(s.section_id, s.from_m, s.to_m) for s in by_length]
+    for one, other in zip(by_length, make_sections(tiled(40), cracks, listed=listed), strict=True):
+        assert (one.section_id, one.crack_count) == (other.section_id, other.crack_count)
+        for name in ("crack_length_m", "crack_area_m2", "covered_m", "area_m2", "transverse_m"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name))
+
+
+def test_a_listed_section_belongs_to_the_recording_it_names():
+    outcomes = [*tiled(10, recording="A"), *tiled(10, recording="B")]
+    listed = [ListedSection("s", 10.0, 20.0, "B"), ListedSection("t", 20.0, 30.0), ListedSection("u", 0.0, 9.0, "C")]
+    sections = make_sections(outcomes, [], listed=listed)
+    assert [(s.section_id, s.recording) for s in sections] == [("A:t", "A"), ("s", "B"), ("B:t", "B"), ("u", "C")]
+    assert [s.covered_m for s in sections] == pytest.approx([10.0, 10.0, 10.0, 0.0])
