@@ -47,7 +47,8 @@ def image_report(
     report["totals"] = _totals(report["cracks"], metric)
     if width_edges:
         parts = [class_parts(crack, width_edges) for crack in cracks]
-        report["width_classes"] = _class_lengths([part for of_crack in parts for part in of_crack], width_edges, metric)
+        counted = [part for crack, of_crack in zip(cracks, parts, strict=True) if not crack.sealed for part in of_crack]
+        report["width_classes"] = _class_lengths(counted, width_edges, metric)
         unit = "length_m" if metric else "length_px"
         for crack_report, of_crack in zip(report["cracks"], parts, strict=True):
             crack_report["width_class_parts"] = [
@@ -107,10 +108,10 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _totals(cracks: Sequence[Report], metric: bool) -> Report:
-    """Count, length, mean width weighted by length, of what is neither joint nor sealed; uncertainties add plainly, for
-    one camera took all of them.
+    """Count, length, mean width weighted by length, of what is not sealed; uncertainties add plainly, for one camera
+    took all of them.
     """
-    cracks = [crack for crack in cracks if not (crack["joint"] or crack["sealed"])]
+    cracks = [crack for crack in cracks if not crack["sealed"]]
     unit, across, digits = ("m", "mm", 4) if metric else ("px", "px", 2)
     length = sum(crack[f"length_{unit}"] for crack in cracks)
     known = [crack[f"u_length_{unit}"] for crack in cracks if crack[f"u_length_{unit}"] is not None]
@@ -169,7 +170,7 @@ def _image_lines(report: Report) -> list[str]:
         ])  # fmt: skip
     total = report["totals"]
     mean = total[f"mean_width_{across}"]
-    rows.append(["total" if total["cracks"] == count else "total of open cracks",
+    rows.append(["total" if total["cracks"] == count else "without sealed",
                  _with_u(total[f"length_{unit}"], total[f"u_length_{unit}"], digits[0]),
                  "-" if mean is None else f"{mean:.{digits[1]}f}", *[""] * 5])  # fmt: skip
     lines += _aligned(rows)
