@@ -68,7 +68,8 @@ def along_route(
     """Frames and cracks with chainage and offset along the route in place of those along the drive."""
     if routing is None:
         return list(outcomes), tuple(cracks)
-    return [_frame_along(outcome, routing) for outcome in outcomes], _cracks_along(tuple(cracks), routing)
+    along = _with_offsets([_frame_along(outcome, routing) for outcome in outcomes], routing)
+    return along, _cracks_along(tuple(cracks), routing)
 
 
 def _frame_along(outcome: FrameOutcome, routing: Routing) -> FrameOutcome:
@@ -86,6 +87,20 @@ def _frame_along(outcome: FrameOutcome, routing: Routing) -> FrameOutcome:
         # The route's line does not get on here: a vehicle that stood, or cut a sharp corner.
         scale = drive.direction * LEAST_SCALE
     return replace(outcome, frame=replace(frame, chainage_m=start - scale * low, chainage_scale=scale))
+
+
+def _with_offsets(outcomes: Sequence[FrameOutcome], routing: Routing) -> list[FrameOutcome]:
+    """The outcomes with the vehicle's offset from the route line, where there is one."""
+    placed = [number for number, outcome in enumerate(outcomes) if outcome.frame.chainage_m is not None]
+    found = list(outcomes)
+    if routing.route is None or not placed:
+        return found
+    frames = [outcomes[number].frame for number in placed]
+    near = np.array([frame.chainage_at(0.0) for frame in frames])
+    located = routing.route.locate([frame.placement.origin_xy for frame in frames], near_chainage_m=near)
+    for number, frame, offset_m in zip(placed, frames, located.offset_m.tolist(), strict=True):
+        found[number] = replace(outcomes[number], frame=replace(frame, offset_m=offset_m))
+    return found
 
 
 def _cracks_along(cracks: Sequence[RoadCrack], routing: Routing) -> tuple[RoadCrack, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,16 +100,22 @@ def find_patterns(
 def with_pattern_areas(sections: Sequence[Section], patterns: Sequence[RoadNetwork]) -> tuple[Section, ...]:
     """The sections with the area of the patterns inside their outlines; what lies in two outlines goes to the first."""
     inside_m2: dict[int, float] = defaultdict(float)
+    for section, _, area_m2 in areas_in_sections(sections, patterns):
+        inside_m2[section] += area_m2
+    return tuple(replace(section, pattern_area_m2=inside_m2.get(k, 0.0)) for k, section in enumerate(sections))
+
+
+def areas_in_sections(sections: Sequence[Section], patterns: Sequence[RoadNetwork]) -> Iterator[tuple[int, int, float]]:
+    """Yields (number of the section, number of the pattern, square metres) where a pattern lies in an outline."""
     drawn = [k for k, section in enumerate(sections) if len(section.outline_xy) >= 3]
     outlines = shapely.make_valid(np.array([shapely.Polygon(sections[k].outline_xy) for k in drawn], dtype=object))
     tree = shapely.STRtree(outlines)
-    for pattern in patterns:
+    for number, pattern in enumerate(patterns):
         rest = polygon_of(pattern)
         for place in sorted(tree.query(rest, predicate="intersects").tolist()):
             if sections[drawn[place]].recording == pattern.recording:
-                inside_m2[drawn[place]] += float(shapely.area(shapely.intersection(rest, outlines[place])))
+                yield drawn[place], number, float(shapely.area(shapely.intersection(rest, outlines[place])))
                 rest = shapely.difference(rest, outlines[place])
-    return tuple(replace(section, pattern_area_m2=inside_m2.get(k, 0.0)) for k, section in enumerate(sections))
 
 
 def polygon_of(pattern: RoadNetwork) -> shapely.Polygon:

@@ -79,6 +79,7 @@ class Frame:
             way, and beside 1 in bends, which the vehicle drives on a longer or shorter line than the route's.
         u_xy_m: standard uncertainty of its position, metres; None if unknown.
         lane: as the name says, or empty.
+        offset_m: of the vehicle's origin, to the right of the route line; 0 without a route.
     """
 
     key: str
@@ -94,6 +95,7 @@ class Frame:
     chainage_scale: float = 1.0
     u_xy_m: float | None = None
     lane: str = ""
+    offset_m: float = 0.0
 
     @property
     def stream(self) -> tuple[str, str]:

@@ -26,7 +26,10 @@ from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.publish import remove_strays
 from crackmap.pipeline.products.strip_images import write_section_strips
+from crackmap.pipeline.profiles import profile_table
+from crackmap.pipeline.profiles.model import Profile
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
+from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.records import Crack
@@ -45,6 +48,9 @@ class RunSettings:
         networks: what counts as a pattern.
         section_length_m: length of a section.
         strips: whether the road surface of every section is written as a picture.
+        section_list: sections in place of those of one length.
+        profiles: standards to count by, with their names.
+        lane_centre_m: where the middle of the lane lies, to the right of the vehicle's path.
     """
 
     stages: StageSettings = field(default_factory=StageSettings)
@@ -52,6 +58,9 @@ class RunSettings:
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     section_length_m: float = 100.0
     strips: bool = True
+    section_list: tuple[ListedSection, ...] | None = None
+    profiles: tuple[tuple[str, Profile], ...] = ()
+    lane_centre_m: float = 0.0
 
 
 LEAST_UNREADABLE = 10
@@ -227,17 +236,16 @@ class _Losses:
             )
 
 
-def rebuild(out: Path, *, section_length_m: float, strips: bool = True) -> SurveyResult:
-    """Writes the products in `out` again from its journal, for another section length. No net is run.
+def rebuild(out: Path, settings: RunSettings) -> SurveyResult:
+    """Writes the products in `out` again from its journal, for other sections or profiles. No net is run.
 
-    Images are read again only for the pictures of sections (`strips`).
+    Images are read again only for pictures. The settings of the stages are those of the run.
 
     Raises:
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run.
     """
     with _reopened(out) as (survey, journal):
-        settings = RunSettings(section_length_m=section_length_m, strips=strips)
         result, _ = _publish(survey, journal, out, settings)
     return result
 
@@ -304,10 +312,19 @@ def _publish(
         **journal.fact("settings"),
         "merge": asdict(settings.merge),
         "networks": asdict(settings.networks),
-        "section_length_m": settings.section_length_m,
+        "section_length_m": settings.section_length_m if settings.section_list is None else None,
     }
+    listed = settings.section_list is not None
+    tables = [
+        profile_table(name, profile, result, listed=listed, centre_m=settings.lane_centre_m)
+        for name, profile in settings.profiles
+    ]
+    if tables:
+        info["lane_centre_m"] = settings.lane_centre_m
     write_section_strips(result, out, wanted=settings.strips)
-    write_products(result, out, run_info=info, pictures=_pictures(result, rows, journal.cracks), seconds=seconds)
+    write_products(
+        result, out, run_info=info, pictures=_pictures(result, rows, journal.cracks), seconds=seconds, profiles=tables
+    )
     return result, seconds
 
 
@@ -331,7 +348,9 @@ def assemble(
         outcomes.append(_without_position(frame, rows.get(frame.key), reason, copies.get(frame.key)))
     outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
     cracks, networks = find_patterns(cracks, settings=settings.networks)
-    sections = make_sections(outcomes, cracks, length_m=settings.section_length_m, output=survey.output)
+    sections = make_sections(
+        outcomes, cracks, length_m=settings.section_length_m, listed=settings.section_list, output=survey.output
+    )
     sections = with_pattern_areas(sections, networks)
     return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, networks)
 

@@ -23,6 +23,7 @@ from crackmap.pipeline.products.publish import publishing, storing
 from crackmap.pipeline.products.rows import CRACK_FIELDS, plain_rows, table
 from crackmap.pipeline.products.tables import safe_cell
 from crackmap.pipeline.products.vectors import crs_of, fixed_date, write_other_layers
+from crackmap.pipeline.profiles import ProfileTable
 from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
 
 PORTION = 20_000
@@ -35,7 +36,7 @@ Add = Callable[[gpd.GeoDataFrame], None]
 """Writes one portion; it is called once at least, so that a file without cracks has its columns."""
 
 
-def write_cracks(out: Path, result: SurveyResult) -> None:
+def write_cracks(out: Path, result: SurveyResult, profiles: Sequence[ProfileTable] = ()) -> None:
     """Writes crackmap.gpkg with all its layers, cracks.csv, cracks.parquet and, of a map, cracks.geojson.
 
     The bytes are a function of the result alone.
@@ -45,7 +46,7 @@ def write_cracks(out: Path, result: SurveyResult) -> None:
     """
     with ExitStack() as files:
         sinks = [
-            files.enter_context(_geopackage(out / "crackmap.gpkg", result)),
+            files.enter_context(_geopackage(out / "crackmap.gpkg", result, profiles)),
             files.enter_context(_csv(out / "cracks.csv")),
             files.enter_context(_geoparquet(out / "cracks.parquet", result.output)),
         ]
@@ -64,7 +65,7 @@ def crack_layer(cracks: Sequence[RoadCrack], output: OutputFrame) -> gpd.GeoData
 
 
 @contextmanager
-def _geopackage(path: Path, result: SurveyResult) -> Iterator[Add]:
+def _geopackage(path: Path, result: SurveyResult, profiles: Sequence[ProfileTable]) -> Iterator[Add]:
     with publishing(path) as temporary, fixed_date():
 
         def add(portion: gpd.GeoDataFrame) -> None:
@@ -77,7 +78,7 @@ def _geopackage(path: Path, result: SurveyResult) -> Iterator[Add]:
                 )  # fmt: skip
 
         yield add
-        write_other_layers(temporary, result)
+        write_other_layers(temporary, result, profiles)
 
 
 @contextmanager

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
+import numpy as np
+
+from crackmap.pipeline.profiles import ProfileTable
 from crackmap.pipeline.records import OutputFrame
 
 
@@ -77,6 +80,30 @@ def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str
         "sections": _graduated(density, sections, "fill"),
         "frames": _categorised("status", frames),
     }
+
+
+GRADE_COLOURS = ("#5f9e6e", "#f0c24b", "#d9605a", "#8f2d56", "#3f2a8c")
+"""From good to bad."""
+
+
+def profile_style(profile: ProfileTable) -> str:
+    """QML of the sections of a profile: by its grade, or by its first number in five steps up to the greatest."""
+    rule = profile.profile.grade
+    if rule is not None:
+        places = np.linspace(0, len(GRADE_COLOURS) - 1, len(rule.names)) if len(rule.names) > 3 else range(3)
+        colours = [GRADE_COLOURS[round(place)] for place in places]
+        return _categorised("grade", [
+            (name, name, _fill(colour, "#5b6470", 150)) for name, colour in zip(rule.names, colours, strict=False)
+        ])  # fmt: skip
+    name = next((column.name for column in profile.columns if column.name.endswith("_pct")), profile.columns[0].name)
+    values = [value for value in profile.column(name) if isinstance(value, float)]
+    step = max([*values, 1e-6]) / len(GRADE_COLOURS)
+    steps = [(n * step, (n + 1) * step) for n in range(len(GRADE_COLOURS))]
+    steps[-1] = (steps[-1][0], 1e9)
+    return _graduated(name, [
+        (low, high, f"{low:.3g} to {high:.3g}" if high < 1e9 else f"over {low:.3g}", _fill(colour, "#5b6470", 150))
+        for (low, high), colour in zip(steps, GRADE_COLOURS, strict=True)
+    ], "fill")  # fmt: skip
 
 
 def _rgba(colour: str, alpha: int = 255) -> str:

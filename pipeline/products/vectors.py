@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,6 +16,7 @@ from pyproj import CRS
 
 from crackmap.pipeline.networks import polygon_of
 from crackmap.pipeline.products.notes import all_notes
+from crackmap.pipeline.products.profile_tables import layer_name, profile_layer
 from crackmap.pipeline.products.rows import (
     FRAME_FIELDS,
     PATTERN_FIELDS,
@@ -23,7 +24,8 @@ from crackmap.pipeline.products.rows import (
     printable,
     table,
 )
-from crackmap.pipeline.products.styles import layer_styles
+from crackmap.pipeline.products.styles import layer_styles, profile_style
+from crackmap.pipeline.profiles import ProfileTable
 from crackmap.pipeline.records import CoordinateKind, OutputFrame, SurveyResult
 from crackmap.stages.records import FloatArray
 
@@ -45,8 +47,10 @@ def meaning(output: OutputFrame) -> str:
     return MEANING[output.kind] + extra
 
 
-def write_other_layers(path: Path, result: SurveyResult) -> None:
-    """Adds patterns, sections and frames to a GeoPackage, with QGIS styles, and what the coordinates mean."""
+def write_other_layers(path: Path, result: SurveyResult, profiles: Sequence[ProfileTable] = ()) -> None:
+    """Adds patterns, sections (once more for each profile) and frames to a GeoPackage, with QGIS styles, and what the
+    coordinates mean.
+    """
     polygons = {
         "patterns": (table(PATTERN_FIELDS, result.networks), [polygon_of(n) for n in result.networks]),
         "sections": (table(SECTION_FIELDS, result.sections), [_polygon(s.outline_xy) for s in result.sections]),
@@ -55,8 +59,12 @@ def write_other_layers(path: Path, result: SurveyResult) -> None:
     for name, (rows, geometry) in polygons.items():
         layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
         pyogrio.write_dataframe(layer, path, layer=name, driver="GPKG", geometry_type="Polygon")
+        for profile in profiles if name == "sections" else ():
+            pyogrio.write_dataframe(
+                profile_layer(layer, profile), path, layer=layer_name(profile), driver="GPKG", geometry_type="Polygon"
+            )
     pyogrio.write_dataframe(_info(result), path, layer="crackmap_info", driver="GPKG")
-    pyogrio.write_dataframe(_style_table(result), path, layer="layer_styles", driver="GPKG", FID="id")
+    pyogrio.write_dataframe(_style_table(result, profiles), path, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def crs_of(output: OutputFrame) -> CRS:
@@ -81,9 +89,10 @@ def _info(result: SurveyResult) -> pd.DataFrame:
     return pd.DataFrame({"name": list(rows), "value": list(rows.values())})
 
 
-def _style_table(result: SurveyResult) -> pd.DataFrame:
+def _style_table(result: SurveyResult, profiles: Sequence[ProfileTable]) -> pd.DataFrame:
     """The table in which QGIS looks for the default style of a layer; column names are QGIS's."""
     styles = layer_styles(result.output, directed=not result.of_rasters)
+    styles |= {layer_name(profile): profile_style(profile) for profile in profiles}
     count = len(styles)
     return pd.DataFrame({
         "f_table_catalog": [""] * count,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.pipeline.products.cracks import write_cracks
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.notes import all_notes
+from crackmap.pipeline.products.profile_tables import csv_name, write_profile_tables
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays, sha256_of
 from crackmap.pipeline.products.report import write_report
 from crackmap.pipeline.products.strip_images import STRIPS_FOLDER, strip_name
@@ -21,6 +22,7 @@ from crackmap.pipeline.products.tables import (
     write_skipped_csv,
 )
 from crackmap.pipeline.products.vectors import meaning
+from crackmap.pipeline.profiles import ProfileTable
 from crackmap.pipeline.records import STATUSES, CoordinateKind, SurveyResult
 
 FORMAT = 1
@@ -39,6 +41,7 @@ def write_products(
     run_info: Mapping[str, Any],
     pictures: Mapping[str, bytes] | None = None,
     seconds: Mapping[str, float] | None = None,
+    profiles: Sequence[ProfileTable] = (),
 ) -> None:
     """Writes every product of `result` to `out`; run.json, which lists the others, and _SUCCESS.json come last.
 
@@ -51,6 +54,7 @@ def write_products(
         run_info: what is needed to repeat the run (versions, weights, command, settings).
         pictures: PNG or JPEG of frames for the report, by frame key.
         seconds: that each stage took: the only product that differs between equal runs.
+        profiles: what standards say of the sections.
 
     Raises:
         StorageError: a product could not be written; those before it are complete.
@@ -61,9 +65,10 @@ def write_products(
     # What stands for older products must not outlive them.
     _remove(out / SUCCESS_NAME)
     _remove(out / "run.json")
-    write_cracks(out, result)
+    write_cracks(out, result, profiles)
     write_patterns_csv(out / "patterns.csv", result.networks)
     write_sections_csv(out / "sections.csv", result.sections)
+    write_profile_tables(out, result.sections, profiles)
     if result.output.kind is not CoordinateKind.MAP:
         _remove(out / "cracks.geojson")
     if any(outcome.lost for outcome in result.outcomes):
@@ -72,7 +77,7 @@ def write_products(
         _remove(out / "skipped.csv")
     write_report(out / "report.html", result, run_info=run_info, pictures=pictures)
     _publish_json(out / TIMINGS_NAME, {"seconds": dict(seconds or {})})
-    _write_run_json(out, result, run_info)
+    _write_run_json(out, result, run_info, profiles)
     _publish_json(out / SUCCESS_NAME, {"format": FORMAT, "run.json": {"sha256": sha256_of(out / "run.json")}})
 
 
@@ -88,7 +93,9 @@ def _check_counts(result: SurveyResult) -> None:
         )
 
 
-def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]) -> None:
+def _write_run_json(
+    out: Path, result: SurveyResult, run_info: Mapping[str, Any], profiles: Sequence[ProfileTable]
+) -> None:
     status = Counter(outcome.status for outcome in result.outcomes)
     content = {
         "format": FORMAT,
@@ -107,7 +114,8 @@ def _write_run_json(out: Path, result: SurveyResult, run_info: Mapping[str, Any]
             "sections": len(result.sections),
         },
         "notes": list(all_notes(result)),
-        "products": _inventory(out, result),
+        "profiles": {item.name: item.profile.model_dump(mode="json", by_alias=True) for item in profiles},
+        "products": _inventory(out, result, profiles),
     }
     _publish_json(out / "run.json", content)
 
@@ -116,10 +124,11 @@ def _publish_json(path: Path, content: Mapping[str, Any]) -> None:
     publish_bytes(path, (json.dumps(content, indent=2, sort_keys=True, default=str) + "\n").encode("utf-8"))
 
 
-def _inventory(out: Path, result: SurveyResult) -> list[dict[str, str | int]]:
+def _inventory(out: Path, result: SurveyResult, profiles: Sequence[ProfileTable]) -> list[dict[str, str | int]]:
     """Path, size and sha256 of every product but run.json, in order of path."""
     names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
              "skipped.csv", "report.html"]  # fmt: skip
+    names += [csv_name(profile) for profile in profiles]
     names += [f"{MASKS_FOLDER}/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
     names += [f"{STRIPS_FOLDER}/{strip_name(section)}" for section in result.sections]
     try:

@@ -232,12 +232,12 @@ def test_a_pixel_size_for_all_of_several_cameras_is_refused(tmp_path: Path) -> N
 def test_products_are_not_written_again_from_frames_that_lie_elsewhere_now(tmp_path: Path) -> None:
     out, _ = Vehicle({"": camera()}).map(tmp_path)
     before = (out / "cracks.csv").read_bytes()
-    rebuild(out, section_length_m=7.0)
+    rebuild(out, RunSettings(section_length_m=7.0))
     track = pd.read_csv(tmp_path / "survey" / "gnss.csv")
     track.lat_deg += 1e-6
     track.to_csv(tmp_path / "survey" / "gnss.csv", index=False)
     with pytest.raises(OutputLockedError, match=r"a file that survey\.toml names, is another now"):
-        rebuild(out, section_length_m=5.0)
+        rebuild(out, RunSettings(section_length_m=5.0))
     assert (out / "cracks.csv").read_bytes() == before
 
 
