@@ -48,9 +48,7 @@ def command(
         echo(profiles_text())
         return
     if out is None:
-        raise click.UsageError(
-            "give OUT, the folder that `crackmap run -o OUT` wrote, or --profiles alone"
-        )
+        raise click.UsageError("give OUT, the folder that `crackmap run -o OUT` wrote, or --profiles alone")
     if list_path is not None and section_length_m is not None:
         raise click.UsageError("--length makes sections of one length, --list takes yours: choose one")
     from crackmap.pipeline.run import RunSettings, rebuild

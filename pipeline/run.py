@@ -16,12 +16,10 @@ from crackmap.pipeline.along import along_route
 from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.identity import check_identity, frame_hashes, run_identity, still_valid, survey_identity
-from crackmap.pipeline.images import open_image
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
 from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
-from crackmap.pipeline.pictures import overlay_jpeg
 from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.publish import remove_strays
@@ -29,13 +27,14 @@ from crackmap.pipeline.products.strip_images import write_section_strips
 from crackmap.pipeline.profiles import profile_table
 from crackmap.pipeline.profiles.model import Profile
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
+from crackmap.pipeline.report_pictures import FramePicture, frame_pictures
 from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.records import Crack
 
-PICTURES = 8
-"""The report shows the frames with the greatest crack length, this many."""
+MOST_PICTURES = 1500
+"""Frames that the report may show, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ def run_survey(
                     losses.add(row)
         journal.set_fact("source", {**survey.source, "command": command})
         middle = time.perf_counter()
-        result, seconds = _publish(survey, journal, out, settings)
+        result, seconds = _publish(survey, journal, out, settings, workers=options.workers)
     wall_s = {"frames": middle - start, "products": time.perf_counter() - middle}
     pixels = sum(frame.size_wh_px[0] * frame.size_wh_px[1] for frame in todo)
     return RunSummary(result, total - len(todo), seconds, wall_s, pixels)
@@ -246,7 +245,7 @@ def rebuild(out: Path, settings: RunSettings) -> SurveyResult:
         OutputLockedError: the survey is described differently now than when it was run.
     """
     with _reopened(out) as (survey, journal):
-        result, _ = _publish(survey, journal, out, settings)
+        result, _ = _publish(survey, journal, out, settings, workers=RunOptions().workers)
     return result
 
 
@@ -300,7 +299,7 @@ def _as_gsd(value: float | list[float] | None) -> float | tuple[float, float] | 
 
 
 def _publish(
-    survey: Survey, journal: Journal, out: Path, settings: RunSettings
+    survey: Survey, journal: Journal, out: Path, settings: RunSettings, *, workers: int
 ) -> tuple[SurveyResult, dict[str, float]]:
     """Writes all products from the journal; returns the result and the seconds per stage."""
     source, rows = journal.fact("source"), _valid_rows(survey, journal)
@@ -322,9 +321,9 @@ def _publish(
     if tables:
         info["lane_centre_m"] = settings.lane_centre_m
     write_section_strips(result, out, wanted=settings.strips)
-    write_products(
-        result, out, run_info=info, pictures=_pictures(result, rows, journal.cracks), seconds=seconds, profiles=tables
-    )
+    with Loader(workers, scratch=out) as loader:
+        pictures = _pictures(result, rows, journal, out, loader)
+    write_products(result, out, run_info=info, pictures=pictures, seconds=seconds, profiles=tables)
     return result, seconds
 
 
@@ -403,12 +402,10 @@ def _total_seconds(rows: Iterable[JournalRow]) -> dict[str, float]:
     return {stage: round(seconds, 3) for stage, seconds in total.items()}
 
 
-def _pictures(result: SurveyResult, rows: Mapping[str, JournalRow], cracks_of: CracksOf) -> dict[str, bytes]:
-    """JPEG pictures, cracks drawn in, of the frames with the greatest crack length."""
-    cracked = [outcome.frame for outcome in result.outcomes if outcome.status == "ok"]
-    worst = sorted(cracked, key=lambda frame: (-rows[frame.key].crack_length_px, frame.key))[:PICTURES]
-    drawn = {}
-    for frame in worst:
-        with open_image(frame.path, limit_px=frame.size_wh_px[0] * frame.size_wh_px[1]) as source:
-            drawn[frame.key] = overlay_jpeg(source, cracks_of(frame.key))
-    return drawn
+def _pictures(
+    result: SurveyResult, rows: Mapping[str, JournalRow], journal: Journal, out: Path, loader: Loader
+) -> tuple[FramePicture, ...]:
+    """Small pictures of the frames with the greatest crack length."""
+    cracked = [outcome for outcome in result.outcomes if outcome.status == "ok"]
+    worst = sorted(cracked, key=lambda outcome: (-rows[outcome.frame.key].crack_length_px, outcome.frame.key))
+    return frame_pictures(worst[:MOST_PICTURES], journal.cracks, out / MASKS_FOLDER, loader)

@@ -40,11 +40,12 @@ PLATE_SIDE = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An SVG polyline: «x,y x,y ...», the number of its width class, and what to say about it."""
+    """An SVG polyline: «x,y x,y ...», the number of its width class, what to say about it, and its crack."""
 
     points: str
     width_class: int
     title: str
+    crack_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,14 @@ class Plate:
 
 
 @dataclass(frozen=True, slots=True)
+class Sector:
+    """A sector of a rose as the path of an SVG shape, and what it means."""
+
+    path: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
     """A bar of a histogram: share of the tallest (0 to 1), share of the whole, class, text below it and its meaning."""
 
@@ -102,7 +111,7 @@ def strips(result: SurveyResult) -> tuple[Strip, ...]:
     """Strip diagrams of the recordings with a chainage, at most `MOST_RECORDINGS`."""
     classes = width_classes(metric=True)
     cracks: dict[str, list[RoadCrack]] = defaultdict(list)
-    for crack in _longest(crack for crack in result.cracks if crack.chainage_at_m is not None):
+    for crack in longest(crack for crack in result.cracks if crack.chainage_at_m is not None):
         cracks[crack.recording].append(crack)
     outcomes: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for outcome in result.outcomes:
@@ -117,7 +126,7 @@ def plates(result: SurveyResult) -> tuple[Plate, ...]:
     metric = result.output.unit == "m"
     classes = width_classes(metric=metric)
     by_frame: dict[str, list[RoadCrack]] = defaultdict(list)
-    for crack in _longest(crack for crack in result.cracks if crack.chainage_at_m is None):
+    for crack in longest(crack for crack in result.cracks if crack.chainage_at_m is None):
         by_frame[crack.frame_keys[0]].append(crack)
     outcomes = {o.frame.key: o for o in result.outcomes if len(o.footprint_xy) >= 3}
     order = sorted(by_frame, key=lambda key: (-sum(crack.length_px for crack in by_frame[key]), key))
@@ -168,13 +177,27 @@ def orientation_histogram(cracks: Sequence[RoadCrack], *, directed: bool = True)
     return _bars([(float(value), 2, named.get(n, ""), f"{n * 10}° ± 5°") for n, value in enumerate(sums)])
 
 
+def rose(bars: Sequence[Bar]) -> tuple[Sector, ...]:
+    """The orientation histogram as a rose of radius 100: every direction and its opposite; areas are lengths."""
+    sectors = []
+    for number, bar in enumerate(bars):
+        radius = 100.0 * math.sqrt(bar.height)
+        for turn in (0.0, 180.0):
+            start, end = (math.radians(number * 10.0 + side + turn) for side in (-4.6, 4.6))
+            corners = [f"{radius * math.sin(angle):.1f} {-radius * math.cos(angle):.1f}" for angle in (start, end)]
+            path = f"M0 0L{corners[0]}A{radius:.1f} {radius:.1f} 0 0 1 {corners[1]}Z"
+            sectors.append(Sector(path, f"{bar.title}: {100 * bar.share:.1f} % of the length"))
+    return tuple(sectors)
+
+
 def _bars(items: Sequence[tuple[float, int, str, str]]) -> tuple[Bar, ...]:
     tallest, total = max(item[0] for item in items), sum(item[0] for item in items)
     return tuple(Bar(value / tallest, value / total, kind, tick, title) for value, kind, tick, title in items)
 
 
-def _longest(cracks: Iterable[RoadCrack]) -> list[RoadCrack]:
-    return sorted(cracks, key=lambda crack: (-crack.length_px, crack.crack_id))[:MOST_LINES]
+def longest(cracks: Iterable[RoadCrack]) -> list[RoadCrack]:
+    """The cracks that are drawn, the longest first."""
+    return sorted(cracks, key=lambda crack: (-(crack.length_m or crack.length_px), crack.crack_id))[:MOST_LINES]
 
 
 def _measured_m(outcome: FrameOutcome) -> tuple[float, float] | None:
@@ -253,7 +276,7 @@ def _line(xy: FloatArray, crack: RoadCrack, classes: tuple[WidthClass, ...]) -> 
     metric = crack.width_mm is not None
     width = mean_width(crack.line_xy, crack.width_mm if metric else crack.width_px) or 0.0
     size = f"{crack.length_m:.2f} m, {width:.1f} mm" if metric else f"{crack.length_px:.0f} px, {width:.1f} px"
-    return Line(points, class_of(width, classes), f"{crack.crack_id}: {size} wide")
+    return Line(points, class_of(width, classes), f"{crack.crack_id}: {size} wide", crack.crack_id)
 
 
 def _plate(outcome: FrameOutcome, cracks: Sequence[RoadCrack], classes: tuple[WidthClass, ...]) -> Plate:

@@ -1,11 +1,12 @@
-"""The report: one HTML file that opens offline, without scripts and without a single request."""
+"""The report: one HTML file that opens offline, without a single request."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,16 +18,22 @@ import numpy as np
 from crackmap.pipeline.products import charts
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes
+from crackmap.pipeline.products.report_data import crack_items, data_uri, embedded, map_item, picture_items
 from crackmap.pipeline.products.rows import mean_width, per_metre, printable
 from crackmap.pipeline.products.styles import width_classes
 from crackmap.pipeline.products.vectors import meaning
-from crackmap.pipeline.records import SurveyResult
+from crackmap.pipeline.profiles import ProfileTable
+from crackmap.pipeline.records import STATUSES, SurveyResult
+from crackmap.pipeline.report_pictures import WITH_MASK, FramePicture
 
 MOST_SECTIONS = 1000
 """Rows of the section table; sections.csv has them all."""
 
 MOST_SKIPPED = 200
 """Rows of the table of skipped frames; skipped.csv has them all."""
+
+MOST_LISTED = 500
+"""Rows of the table of cracks; cracks.csv has them all."""
 
 THIN_SPACE = "\u202f"
 
@@ -71,7 +78,12 @@ class Summary:
 
 
 def write_report(
-    path: Path, result: SurveyResult, *, run_info: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None
+    path: Path,
+    result: SurveyResult,
+    *,
+    run_info: Mapping[str, Any],
+    pictures: Sequence[FramePicture] = (),
+    profiles: Sequence[ProfileTable] = (),
 ) -> None:
     """Writes the report.
 
@@ -79,7 +91,8 @@ def write_report(
         path: of the HTML file.
         result: what is reported.
         run_info: versions, weights, command and settings, shown as they are.
-        pictures: PNG or JPEG of frames with their cracks drawn in, by frame key, shown in the order given.
+        pictures: of frames, the worst first.
+        profiles: what standards say of the sections.
 
     Raises:
         StorageError: the file could not be written.
@@ -88,10 +101,15 @@ def write_report(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["num"] = number
-    template = files("crackmap.pipeline.products").joinpath("report.html.j2").read_text("utf-8")
+    template = _asset("report.html.j2")
     metric = result.output.unit == "m"
     cracks = [crack for crack in result.cracks if crack.open]
     densities = [per_metre(section) for section in result.sections]
+    drawn = charts.longest(result.cracks)
+    items = crack_items(result, drawn, pictures)
+    on_map = map_item(result, drawn)
+    bars = charts.orientation_histogram(cracks, directed=not result.of_rasters)
+    scripts = [*(map_library() if on_map is not None else ()), _asset("report.js")]
     html = environment.from_string(template).render(
         result=result,
         summary=summarise(result),
@@ -104,17 +122,57 @@ def write_report(
         plates=charts.plates(result),
         charts=charts,
         width_bars=charts.width_histogram(cracks, metric=metric),
-        orientation_bars=charts.orientation_histogram(cracks, directed=not result.of_rasters),
+        rose=charts.rose(bars),
         sections=result.sections[:MOST_SECTIONS],
         densities=densities,
         section_bars=_bar_shares(densities),
         skipped=[outcome for outcome in result.outcomes if outcome.lost],
         most_skipped=MOST_SKIPPED,
-        pictures=[(key, _data_uri(content)) for key, content in (pictures or {}).items()],
+        profiles=profiles,
+        items=items,
+        listed=items[:MOST_LISTED],
+        worst=[_worst(picture) for picture in pictures[:WITH_MASK]],
+        statuses=_statuses(result),
+        css=_asset("report.css"),
+        scripts=scripts,
+        script_hashes=" ".join(_hash(script) for script in scripts),
+        crack_json=embedded(items),
+        picture_jsons=[embedded(item) for item in picture_items(pictures)],
+        map=None if on_map is None else embedded(on_map),
         crack_counts={outcome.frame.key: outcome.crack_count for outcome in result.outcomes},
         provenance=_provenance(run_info),
     )
     publish_bytes(path, printable(html).encode("utf-8"))
+
+
+def map_library() -> tuple[str, ...]:
+    """The scripts that draw the map: Bokeh's, as they come with its package."""
+    folder = files("bokeh").joinpath("server", "static", "js")
+    return tuple(folder.joinpath(name).read_text("utf-8") for name in ("bokeh.min.js", "bokeh-api.min.js"))
+
+
+def _asset(name: str) -> str:
+    return files("crackmap.pipeline.products").joinpath(name).read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    """What a content security policy calls a script that may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+def _worst(picture: FramePicture) -> dict[str, Any]:
+    width, height = picture.size_wh_px
+    return {
+        "key": picture.key, "width": width, "height": height, "src": data_uri(picture.jpeg),
+        "mask": None if picture.mask_png is None else data_uri(picture.mask_png),
+        "lines": [" ".join(f"{x:.1f},{y:.1f}" for x, y in line) for line in picture.lines_xy_px],
+    }  # fmt: skip
+
+
+def _statuses(result: SurveyResult) -> list[tuple[str, str, int]]:
+    """Status, its meaning and the number of frames, where there are any."""
+    counts = Counter(outcome.status for outcome in result.outcomes)
+    return [(status, says, counts[status]) for status, says in STATUSES.items() if counts[status]]
 
 
 def summarise(result: SurveyResult) -> Summary:
@@ -173,11 +231,6 @@ def _bar_shares(densities: list[float | None]) -> list[float]:
     values = [density or 0.0 for density in densities]
     greatest = max(values, default=0.0)
     return [value / greatest if greatest > 0 else 0.0 for value in values]
-
-
-def _data_uri(content: bytes) -> str:
-    kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _provenance(run_info: Mapping[str, Any]) -> list[tuple[str, str, bool]]:

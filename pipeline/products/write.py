@@ -24,6 +24,7 @@ from crackmap.pipeline.products.tables import (
 from crackmap.pipeline.products.vectors import meaning
 from crackmap.pipeline.profiles import ProfileTable
 from crackmap.pipeline.records import STATUSES, CoordinateKind, SurveyResult
+from crackmap.pipeline.report_pictures import FramePicture
 
 FORMAT = 1
 """Version of run.json."""
@@ -39,7 +40,7 @@ def write_products(
     out: Path,
     *,
     run_info: Mapping[str, Any],
-    pictures: Mapping[str, bytes] | None = None,
+    pictures: Sequence[FramePicture] = (),
     seconds: Mapping[str, float] | None = None,
     profiles: Sequence[ProfileTable] = (),
 ) -> None:
@@ -52,7 +53,7 @@ def write_products(
         result: cracks, sections and outcomes in their final order.
         out: the output folder; made if absent. The caller holds its lock.
         run_info: what is needed to repeat the run (versions, weights, command, settings).
-        pictures: PNG or JPEG of frames for the report, by frame key.
+        pictures: of frames for the report, the worst first.
         seconds: that each stage took: the only product that differs between equal runs.
         profiles: what standards say of the sections.
 
@@ -75,7 +76,7 @@ def write_products(
         write_skipped_csv(out / "skipped.csv", result.outcomes)
     else:
         _remove(out / "skipped.csv")
-    write_report(out / "report.html", result, run_info=run_info, pictures=pictures)
+    write_report(out / "report.html", result, run_info=run_info, pictures=pictures, profiles=profiles)
     _publish_json(out / TIMINGS_NAME, {"seconds": dict(seconds or {})})
     _write_run_json(out, result, run_info, profiles)
     _publish_json(out / SUCCESS_NAME, {"format": FORMAT, "run.json": {"sha256": sha256_of(out / "run.json")}})

@@ -1,0 +1,145 @@
+"""Small pictures of the frames with most crack, for the report: the photograph, what was measured in it, the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+
+from crackmap.calibration.errors import CrackmapError
+from crackmap.pipeline.loading import ImageSource, Loader
+from crackmap.pipeline.pictures import shrunk
+from crackmap.pipeline.records import Frame, FrameOutcome, RoadCrack
+from crackmap.stages.records import Crack, FloatArray
+from crackmap.stages.tiling import PixelSource
+
+LONGEST_SIDE_PX = 480
+"""A crack of the report's size on the screen is still told from its surroundings."""
+
+QUALITY = 62
+
+MOST_BYTES = 8_000_000
+"""All pictures together: with the rest, the report stays small enough for e-mail."""
+
+WITH_MASK = 8
+"""The worst frames are shown with their masks as well, this many."""
+
+
+@dataclass(frozen=True, slots=True)
+class FramePicture:
+    """A frame, made small.
+
+    Attributes:
+        key: of the frame.
+        jpeg: the photograph.
+        size_wh_px: of the small picture.
+        scale: its pixels per pixel of the photograph.
+        lines_xy_px: (N, 2) lines measured in this frame, in pixels of the small picture.
+        mask_png: crack probability, as large as the picture; None for all but the worst frames.
+    """
+
+    key: str
+    jpeg: bytes
+    size_wh_px: tuple[int, int]
+    scale: float
+    lines_xy_px: tuple[FloatArray, ...] = ()
+    mask_png: bytes | None = None
+
+
+def frame_pictures(
+    worst_first: Sequence[FrameOutcome], cracks_of: Callable[[str], tuple[Crack, ...]], masks: Path, loader: Loader
+) -> tuple[FramePicture, ...]:
+    """Pictures of frames in the order given, until MOST_BYTES are reached; what cannot be read any more is left out.
+
+    Args:
+        worst_first: frames, those with most crack first.
+        cracks_of: as measured in a frame alone.
+        masks: folder of the mask files.
+        loader: decodes.
+    """
+    found: list[FramePicture] = []
+    total = 0
+    sources = loader.ahead([outcome.frame.path for outcome in worst_first])
+    try:
+        for outcome, source in zip(worst_first, sources, strict=True):
+            if not isinstance(source, ImageSource):
+                continue
+            with source:
+                try:
+                    picture = _picture(outcome, source, cracks_of, masks if len(found) < WITH_MASK else None)
+                except CrackmapError:
+                    continue
+            total += len(picture.jpeg)
+            if total > MOST_BYTES:
+                break
+            found.append(picture)
+    finally:
+        sources.close()
+    return tuple(found)
+
+
+def pixels_of_crack(crack: RoadCrack, frame: Frame) -> FloatArray:
+    """(M, 2) the part of a road crack that a frame shows, in pixels of its photograph; may be empty."""
+    angle = np.deg2rad(frame.placement.azimuth_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    local = (crack.line_xy - np.asarray(frame.placement.origin_xy)) @ turn.T
+    width, height = frame.size_wh_px
+    if frame.ground is None:
+        pixels = np.column_stack([local[:, 0], height - local[:, 1]])
+    else:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            pixels = frame.ground.to_pixel_xy(local)
+    with np.errstate(invalid="ignore"):
+        inside = ((pixels >= -1.0) & (pixels <= [width + 1.0, height + 1.0])).all(axis=1)
+    return np.asarray(pixels[inside], np.float64)
+
+
+def _picture(
+    outcome: FrameOutcome, source: PixelSource, cracks_of: Callable[[str], tuple[Crack, ...]], masks: Path | None
+) -> FramePicture:
+    image, scale = shrunk(source, LONGEST_SIDE_PX)
+    size = image.shape[1], image.shape[0]
+    _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    lines = tuple(np.asarray(crack.centreline_xy_px * scale) for crack in cracks_of(outcome.frame.key))
+    mask = None if masks is None else _mask_png(masks / outcome.mask_name, outcome.frame, size, scale)
+    return FramePicture(outcome.frame.key, jpeg.tobytes(), size, scale, lines, mask)
+
+
+def _mask_png(path: Path, frame: Frame, size_wh: tuple[int, int], scale: float) -> bytes | None:
+    """The mask file as the camera saw it; None if it cannot be read, or the frame lies on no map."""
+    try:
+        with rasterio.open(path) as file:
+            mask, transform = file.read(1), file.transform
+    except (OSError, RasterioError):
+        return None
+    columns, rows = np.meshgrid(np.arange(size_wh[0]) + 0.5, np.arange(size_wh[1]) + 0.5)
+    pixels = np.column_stack([columns.ravel(), rows.ravel()]) / scale
+    if frame.ground is None:
+        local = np.column_stack([pixels[:, 0], frame.size_wh_px[1] - pixels[:, 1]])
+    else:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            local = frame.ground.to_ground_xy_m(pixels)
+    values = _sampled(mask, transform, frame.placement.to_output_xy(local), 1.0 / scale)
+    _, png = cv2.imencode(".png", values.reshape(size_wh[::-1]))
+    return png.tobytes()
+
+
+def _sampled(mask: NDArray[np.uint8], transform: Affine, xy: FloatArray, spread_px: float) -> NDArray[np.uint8]:
+    """(N,) values at output coordinates; the greatest around, or thin cracks would be lost in a small picture."""
+    reach = max(1, round(spread_px))
+    widened = cv2.dilate(mask, np.ones((reach, reach), np.uint8)) if reach > 1 else mask
+    back = ~transform
+    x = back.a * xy[:, 0] + back.b * xy[:, 1] + back.c
+    y = back.d * xy[:, 0] + back.e * xy[:, 1] + back.f
+    with np.errstate(invalid="ignore"):
+        inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+    values = np.zeros(len(xy), np.uint8)
+    values[inside] = widened[y[inside].astype(np.int64), x[inside].astype(np.int64)]
+    return values
