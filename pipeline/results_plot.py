@@ -1,0 +1,264 @@
+"""The cracks of a run as a picture to scale: a map, rows of road, or columns of images."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from crackmap.calibration.errors import InputError, require
+from crackmap.pipeline.placing import RECORDING_APART_M
+from crackmap.pipeline.products.styles import class_of, width_classes
+from crackmap.pipeline.records import CoordinateKind
+from crackmap.pipeline.results import Results
+from crackmap.stages.records import FloatArray
+
+ROAD_SHADE, ROAD_EDGE = "#f3efe6", "#b9b2a3"
+
+JOINT_COLOUR, UNKNOWN_COLOUR = "#9aa0a8", "#2d8a86"
+
+NOT_COUNTED = {"joint": JOINT_COLOUR, "width not known": UNKNOWN_COLOUR}
+"""What is drawn in no colour of a width."""
+
+MOST_ROWS = 80
+"""Rows of road in one figure: what a lane of 20 km fills."""
+
+ROW_ASPECT = 1.5
+"""Put together, the rows of a road are about this much wider than high."""
+
+LOWEST_IN, HIGHEST_IN = 0.25, 9.0
+"""Height of one pair of axes, inches."""
+
+NICE_M = tuple(step * 10.0**power for power in range(5) for step in (1, 2, 5))
+"""Lengths of a row; 2.5 would break sections of 100 m as well, but give ticks that nobody reads."""
+
+Window = tuple[float, float]
+
+
+class RoadFigure(Figure):
+    """A figure that notebooks show without pyplot, so nothing is shown twice and no figure stays open."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=100)
+        return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        title: above it, may be empty.
+        cracks: what is drawn, with `colour` and `points`.
+        behind: sections or images, outlines.
+        x_limits, y_limits: of the axes; the second may fall.
+    """
+
+    title: str
+    cracks: gpd.GeoDataFrame
+    behind: gpd.GeoDataFrame
+    x_limits: Window
+    y_limits: Window
+
+    @property
+    def aspect(self) -> float:
+        """Height over width."""
+        return abs(self.y_limits[1] - self.y_limits[0]) / abs(self.x_limits[1] - self.x_limits[0])
+
+
+def draw(results: Results, *, along: Window | None, recording: str | None, width_in: float) -> Figure:
+    """As `Results.plot`."""
+    require(width_in > 0, "width_in", "inches above 0", width_in)
+    kind, unit = (results.run["coordinates"][name] for name in ("kind", "unit"))
+    sections = _stretch(results.sections, ("from_m", "to_m"), along, recording)
+    images = _stretch(results.frames, ("chainage_m", "chainage_m"), along, recording)
+    cracks = _with_looks(_stretch(results.cracks, ("chain_from_m", "chain_to_m"), along, recording), results.metric)
+    behind = images if kind == CoordinateKind.SHEET else sections
+    if cracks.empty and behind.empty:
+        raise InputError(f"nothing to draw: neither an image nor a crack lies there. {_extent(results)}")
+    if kind == CoordinateKind.ROAD:
+        panels = _rows(cracks, sections, along)
+        labels = ("chainage, m", "offset to the right of the route line, m")
+    elif kind == CoordinateKind.MAP:
+        # A section is long; the images of the stretch say where on the map it lies.
+        panels = [_map(cracks, sections, around=sections if along is None or images.empty else images)]
+        labels = (f"easting, m ({results.cracks.crs.name})", "northing, m")
+    else:
+        panels = _columns(cracks, images)
+        where = "no position is known: images lie one above the other, broken into columns"
+        labels = (f"to the right, {unit} ({where})", f"up, {unit}")
+    columns = len(panels) if kind == CoordinateKind.SHEET else 1
+    figure = _figure(panels, columns, labels, width_in)
+    handles = _legend(cracks, results.metric, "image" if behind is images else "section")
+    figure.legend(
+        handles=handles, loc="outside upper center", frameon=False, fontsize=8, ncols=max(2, int(width_in / 1.4))
+    )
+    return figure
+
+
+def _stretch(
+    table: gpd.GeoDataFrame, ends: tuple[str, str], along: Window | None, recording: str | None
+) -> gpd.GeoDataFrame:
+    """The rows that have a geometry and lie in a stretch and a recording."""
+    chosen = table[table.geometry.notna()]
+    if recording is not None:
+        chosen = chosen[chosen["recording"] == recording]
+    if along is not None:
+        low, high = along
+        require(low < high, "along", "chainage from and to, metres, ascending", along)
+        chosen = chosen[(chosen[ends[1]] >= low) & (chosen[ends[0]] <= high)]
+    return chosen
+
+
+def _extent(results: Results) -> str:
+    """What there is to be chosen, as a sentence."""
+    known = results.sections.dropna(subset=["from_m", "to_m"])
+    if known.empty:
+        return "This run knows no chainage: leave `along` out; frames.status says what became of the images."
+    names = ", ".join(sorted(set(known["recording"])))
+    return f"Sections run from {known['from_m'].min():g} to {known['to_m'].max():g} m, recordings: {names}."
+
+
+def _with_looks(cracks: gpd.GeoDataFrame, metric: bool) -> gpd.GeoDataFrame:
+    """Cracks with the `colour` and the width in `points` that they are drawn with."""
+    classes = width_classes(metric=metric)
+    colours, points = [], []
+    for width, joint in zip(cracks["mean_w_mm" if metric else "mean_w_px"], cracks["joint"], strict=True):
+        number = None if joint or pd.isna(width) else class_of(width, classes)
+        colours.append((JOINT_COLOUR if joint else UNKNOWN_COLOUR) if number is None else classes[number].colour)
+        points.append(1.0 if number is None else 1.0 + 0.4 * number)
+    return cracks.assign(colour=colours, points=points)
+
+
+def _rows(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, along: Window | None) -> list[Panel]:
+    """Road coordinates with chainage to the right, recording by recording, broken into rows of one length."""
+    names = list(dict.fromkeys([*sections["recording"], *cracks["recording"]]))
+    turned = {name: tuple(_turned(table[table["recording"] == name]) for table in (cracks, sections)) for name in names}
+    bounds = np.array([_bounds(*tables) for tables in turned.values()])
+    right, left = _padded(bounds[:, 3].max(), bounds[:, 1].min())
+    spans = [along or (low, high) for low, _, high, _ in bounds.tolist()]
+    total = sum(high - low for low, high in spans)
+    step = _nice(math.sqrt(ROW_ASPECT * abs(right - left) * total))
+    panels = []
+    for (name, tables), (low, high) in zip(turned.items(), spans, strict=True):
+        start = low if along else math.floor(low / step) * step
+        for number in range(max(1, math.ceil((high - start) / step - 1e-9))):
+            window = (start + number * step, start + (number + 1) * step)
+            inside = [table[_between(table, 0, window)] for table in tables]
+            title = name if len(names) > 1 and not number else ""
+            panels.append(Panel(title, *inside, window, (right, left)))
+    require(len(panels) <= MOST_ROWS, "plot", f"at most {MOST_ROWS} rows of road; choose a stretch with along=(from_m, "
+            "to_m), or a recording", len(panels))  # fmt: skip
+    return panels
+
+
+def _turned(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Road coordinates of one recording as (chainage, offset), its place beside other recordings taken away."""
+    if table.empty:
+        return table
+    middle = float(np.median(shapely.get_coordinates(table.geometry.to_numpy())[:, 0]))
+    apart = RECORDING_APART_M * round(middle / RECORDING_APART_M)
+    return table.set_geometry(
+        shapely.transform(table.geometry.to_numpy(), lambda xy: np.column_stack([xy[:, 1], xy[:, 0] - apart])),
+        crs=None,
+    )
+
+
+def _map(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, *, around: gpd.GeoDataFrame) -> Panel:
+    left, low, right, high = _bounds(cracks, around)
+    return Panel("", cracks, sections, _padded(left, right), _padded(low, high))
+
+
+def _columns(cracks: gpd.GeoDataFrame, images: gpd.GeoDataFrame) -> list[Panel]:
+    """A sheet, from its top, in columns side by side; cut between images."""
+    left, low, right, high = _bounds(cracks, images)
+    count = max(1, min(len(images), round(math.sqrt(ROW_ASPECT * (high - low) / (right - left)))))
+    order = np.argsort(-images.geometry.bounds["maxy"].to_numpy(), kind="stable")
+    parts = [images.iloc[rows] for rows in np.array_split(order, count)]
+    tops = [_bounds(part)[3] for part in parts]
+    height = max(top - _bounds(part)[1] for part, top in zip(parts, tops, strict=True))
+    panels = []
+    for part, top in zip(parts, tops, strict=True):
+        inside = cracks[_between(cracks, 1, (_bounds(part)[1], top))]
+        panels.append(Panel("", inside, part, _padded(left, right), _padded(top - height, top)))
+    return panels
+
+
+def _bounds(*tables: gpd.GeoDataFrame) -> tuple[float, float, float, float]:
+    """Left, low, right and high of everything in the tables."""
+    bounds = np.vstack([table.geometry.bounds.to_numpy(np.float64) for table in tables if len(table)])
+    low, high = bounds[:, :2].min(axis=0).tolist(), bounds[:, 2:].max(axis=0).tolist()
+    return low[0], low[1], high[0], high[1]
+
+
+def _between(table: gpd.GeoDataFrame, axis: int, window: Window) -> NDArray[np.bool_]:
+    """(N,) which rows reach into a window of x (0) or y (1)."""
+    bounds = table.geometry.bounds.to_numpy(np.float64)
+    return np.asarray((bounds[:, axis + 2] >= window[0]) & (bounds[:, axis] <= window[1]))
+
+
+def _padded(start: float, end: float) -> Window:
+    """Limits of an axis with a little air, and something to see where there is no extent."""
+    air = 0.02 * (end - start) or 0.5
+    return start - air, end + air
+
+
+def _nice(length_m: float) -> float:
+    """The least round length that is not below `length_m`."""
+    return next((step for step in NICE_M if step >= length_m), NICE_M[-1])
+
+
+def _figure(panels: Sequence[Panel], columns: int, labels: tuple[str, str], width_in: float) -> RoadFigure:
+    """All panels to one scale, in one row or in one column."""
+    rows = len(panels) // columns
+    wanted_in = max(panel.aspect for panel in panels) * (width_in - 1.0) / columns
+    height_in = 1.1 + rows * (min(max(wanted_in, LOWEST_IN), HIGHEST_IN) + 0.35)
+    figure = RoadFigure(figsize=(width_in, height_in), layout="constrained")
+    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
+        _draw_panel(axes, panel, narrow=columns > 4)
+    figure.supxlabel(labels[0], fontsize=9)
+    figure.supylabel(labels[1], fontsize=9)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, *, narrow: bool) -> None:
+    rings = [ring for outline in panel.behind.geometry for ring in _rings(outline)]
+    axes.add_collection(PolyCollection(rings, facecolors=ROAD_SHADE, edgecolors=ROAD_EDGE, linewidths=0.6))
+    lines = [shapely.get_coordinates(line) for line in panel.cracks.geometry]
+    axes.add_collection(LineCollection(
+        lines, colors=list(panel.cracks["colour"]), linewidths=list(panel.cracks["points"]), capstyle="round",
+    ))  # fmt: skip
+    axes.set(xlim=panel.x_limits, ylim=panel.y_limits, aspect="equal")
+    axes.set_title(panel.title, fontsize=9, loc="left")
+    low = panel.aspect < 0.05
+    axes.xaxis.set_major_locator(MaxNLocator(2 if narrow else 10, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(1 if low else 4, steps=[1, 2, 5, 10]))
+    axes.ticklabel_format(style="plain", useOffset=False)
+    axes.tick_params(labelsize=6 if narrow else 8)
+
+
+def _rings(outline: shapely.Geometry) -> list[FloatArray]:
+    """The outer rings of a polygon, or of several."""
+    return [shapely.get_coordinates(part.exterior) for part in shapely.get_parts(outline)]
+
+
+def _legend(cracks: gpd.GeoDataFrame, metric: bool, behind: str) -> list[Line2D | Patch]:
+    unit = "mm" if metric else "px"
+    looks = [(item.label(unit), item.colour, 1.0 + 0.4 * n) for n, item in enumerate(width_classes(metric=metric))]
+    looks += [(text, colour, 1.0) for text, colour in NOT_COUNTED.items() if colour in set(cracks["colour"])]
+    lines = [Line2D([], [], color=colour, linewidth=points, label=text) for text, colour, points in looks]
+    return [*lines, Patch(facecolor=ROAD_SHADE, edgecolor=ROAD_EDGE, label=behind)]
