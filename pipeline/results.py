@@ -132,7 +132,7 @@ class Results:
         road is broken into rows, recording by recording. Images without a position lie in columns.
 
         Args:
-            along: chainage from and to, metres: draws this stretch alone, and on a map what lies in it.
+            along: chainage from and to, metres: draws this stretch, with all that lies in the window.
             recording: draws this recording alone.
             width_in: width of the figure, inches.
 
@@ -146,7 +146,7 @@ class Results:
 
         return draw(self, along=along, recording=recording, width_in=width_in)
 
-    def _crack(self, crack_id: str) -> pd.Series[Any]:
+    def _crack(self, crack_id: str) -> Any:
         rows = self.cracks[self.cracks["crack_id"] == crack_id]
         if rows.empty:
             raise InputError(f"{crack_id!r}: no crack of this run; `cracks.crack_id` lists them, as «C000001»")

@@ -83,50 +83,61 @@ class Panel:
 def draw(results: Results, *, along: Window | None, recording: str | None, width_in: float) -> Figure:
     """As `Results.plot`."""
     require(width_in > 0, "width_in", "inches above 0", width_in)
+    require(along is None or along[0] < along[1], "along", "chainage from and to, metres, ascending", along)
     kind, unit = (results.run["coordinates"][name] for name in ("kind", "unit"))
-    sections = _stretch(results.sections, ("from_m", "to_m"), along, recording)
-    images = _stretch(results.frames, ("chainage_m", "chainage_m"), along, recording)
-    cracks = _with_looks(_stretch(results.cracks, ("chain_from_m", "chain_to_m"), along, recording), results.metric)
-    behind = images if kind == CoordinateKind.SHEET else sections
-    if cracks.empty and behind.empty:
-        raise InputError(f"nothing to draw: neither an image nor a crack lies there. {_extent(results)}")
+    cracks, sections, images = (
+        _of_recording(table, recording) for table in (results.cracks, results.sections, results.frames)
+    )
+    cracks = _with_looks(cracks, results.metric)
+    # What chooses the place; whatever else lies there is drawn as well, so that no crack seems to be missing.
+    wanted = _Wanted(
+        _within(cracks, "chain_from_m", "chain_to_m", along),
+        _within(sections, "from_m", "to_m", along),
+        images if along is None else images[images["chainage_m"].between(*along)],
+    )
+    behind = "image" if kind == CoordinateKind.SHEET else "section"
+    if wanted.cracks.empty and (wanted.images if behind == "image" else wanted.sections).empty:
+        raise InputError(f"nothing to draw: no {behind} and no crack lies there. {_extent(results.sections)}")
     if kind == CoordinateKind.ROAD:
-        panels = _rows(cracks, sections, along)
+        panels = _rows(cracks, sections, wanted, along)
         labels = ("chainage, m", "offset to the right of the route line, m")
     elif kind == CoordinateKind.MAP:
-        # A section is long; the images of the stretch say where on the map it lies.
-        panels = [_map(cracks, sections, around=sections if along is None or images.empty else images)]
+        panels = [_map(cracks, sections, wanted, along)]
         labels = (f"easting, m ({results.cracks.crs.name})", "northing, m")
     else:
-        panels = _columns(cracks, images)
+        panels = _columns(cracks, wanted.images)
         where = "no position is known: images lie one above the other, broken into columns"
         labels = (f"to the right, {unit} ({where})", f"up, {unit}")
-    columns = len(panels) if kind == CoordinateKind.SHEET else 1
-    figure = _figure(panels, columns, labels, width_in)
-    handles = _legend(cracks, results.metric, "image" if behind is images else "section")
-    figure.legend(
-        handles=handles, loc="outside upper center", frameon=False, fontsize=8, ncols=max(2, int(width_in / 1.4))
-    )
+    figure = _figure(panels, len(panels) if kind == CoordinateKind.SHEET else 1, labels, width_in)
+    handles = _legend(cracks, results.metric, behind)
+    columns = max(2, int(width_in / 1.4))
+    figure.legend(handles=handles, loc="outside upper center", frameon=False, fontsize=8, ncols=columns)
     return figure
 
 
-def _stretch(
-    table: gpd.GeoDataFrame, ends: tuple[str, str], along: Window | None, recording: str | None
-) -> gpd.GeoDataFrame:
-    """The rows that have a geometry and lie in a stretch and a recording."""
-    chosen = table[table.geometry.notna()]
-    if recording is not None:
-        chosen = chosen[chosen["recording"] == recording]
-    if along is not None:
-        low, high = along
-        require(low < high, "along", "chainage from and to, metres, ascending", along)
-        chosen = chosen[(chosen[ends[1]] >= low) & (chosen[ends[0]] <= high)]
-    return chosen
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What lies in the stretch that was asked for."""
+
+    cracks: gpd.GeoDataFrame
+    sections: gpd.GeoDataFrame
+    images: gpd.GeoDataFrame
 
 
-def _extent(results: Results) -> str:
+def _of_recording(table: gpd.GeoDataFrame, recording: str | None) -> gpd.GeoDataFrame:
+    """The rows of a recording that have a geometry."""
+    placed = table[table.geometry.notna()]
+    return placed if recording is None else placed[placed["recording"] == recording]
+
+
+def _within(table: gpd.GeoDataFrame, start: str, end: str, along: Window | None) -> gpd.GeoDataFrame:
+    """The rows that reach into a stretch."""
+    return table if along is None else table[(table[end] > along[0]) & (table[start] < along[1])]
+
+
+def _extent(sections: gpd.GeoDataFrame) -> str:
     """What there is to be chosen, as a sentence."""
-    known = results.sections.dropna(subset=["from_m", "to_m"])
+    known = sections.dropna(subset=["from_m", "to_m"])
     if known.empty:
         return "This run knows no chainage: leave `along` out; frames.status says what became of the images."
     names = ", ".join(sorted(set(known["recording"])))
@@ -144,15 +155,17 @@ def _with_looks(cracks: gpd.GeoDataFrame, metric: bool) -> gpd.GeoDataFrame:
     return cracks.assign(colour=colours, points=points)
 
 
-def _rows(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, along: Window | None) -> list[Panel]:
+def _rows(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, wanted: _Wanted, along: Window | None) -> list[Panel]:
     """Road coordinates with chainage to the right, recording by recording, broken into rows of one length."""
-    names = list(dict.fromkeys([*sections["recording"], *cracks["recording"]]))
+    names = list(dict.fromkeys([*wanted.sections["recording"], *wanted.cracks["recording"]]))
     turned = {name: tuple(_turned(table[table["recording"] == name]) for table in (cracks, sections)) for name in names}
     bounds = np.array([_bounds(*tables) for tables in turned.values()])
     right, left = _padded(bounds[:, 3].max(), bounds[:, 1].min())
     spans = [along or (low, high) for low, _, high, _ in bounds.tolist()]
-    total = sum(high - low for low, high in spans)
-    step = _nice(math.sqrt(ROW_ASPECT * abs(right - left) * total))
+    step = _nice(math.sqrt(ROW_ASPECT * abs(right - left) * sum(high - low for low, high in spans)))
+    if along is not None:
+        # Rows that end with the stretch: beyond it, empty road would look like road without cracks.
+        step = (along[1] - along[0]) / math.ceil((along[1] - along[0]) / step)
     panels = []
     for (name, tables), (low, high) in zip(turned.items(), spans, strict=True):
         start = low if along else math.floor(low / step) * step
@@ -160,9 +173,12 @@ def _rows(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, along: Window | 
             window = (start + number * step, start + (number + 1) * step)
             inside = [table[_between(table, 0, window)] for table in tables]
             title = name if len(names) > 1 and not number else ""
-            panels.append(Panel(title, *inside, window, (right, left)))
-    require(len(panels) <= MOST_ROWS, "plot", f"at most {MOST_ROWS} rows of road; choose a stretch with along=(from_m, "
-            "to_m), or a recording", len(panels))  # fmt: skip
+            panels.append(Panel(title, inside[0], inside[1], window, (right, left)))
+    if len(panels) > MOST_ROWS:
+        raise InputError(
+            f"plot: expected at most {MOST_ROWS} rows of road, got {len(panels)}; draw a part of it, by "
+            f"along=(from_m, to_m) or recording=. {_extent(sections)}"
+        )
     return panels
 
 
@@ -178,8 +194,10 @@ def _turned(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     )
 
 
-def _map(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, *, around: gpd.GeoDataFrame) -> Panel:
-    left, low, right, high = _bounds(cracks, around)
+def _map(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, wanted: _Wanted, along: Window | None) -> Panel:
+    # A section is long: within it, the images of the stretch say where on the map that lies.
+    around = [wanted.cracks, wanted.sections if along is None else wanted.images]
+    left, low, right, high = _bounds(*(around if any(len(table) for table in around) else [wanted.sections]))
     return Panel("", cracks, sections, _padded(left, right), _padded(low, high))
 
 
@@ -230,7 +248,7 @@ def _figure(panels: Sequence[Panel], columns: int, labels: tuple[str, str], widt
     figure = RoadFigure(figsize=(width_in, height_in), layout="constrained")
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
         _draw_panel(axes, panel, narrow=columns > 4)
-    figure.supxlabel(labels[0], fontsize=9)
+    figure.supxlabel(labels[0], fontsize=9, parse_math=False)
     figure.supylabel(labels[1], fontsize=9)
     return figure
 
@@ -243,7 +261,7 @@ def _draw_panel(axes: Axes, panel: Panel, *, narrow: bool) -> None:
         lines, colors=list(panel.cracks["colour"]), linewidths=list(panel.cracks["points"]), capstyle="round",
     ))  # fmt: skip
     axes.set(xlim=panel.x_limits, ylim=panel.y_limits, aspect="equal")
-    axes.set_title(panel.title, fontsize=9, loc="left")
+    axes.set_title(panel.title, fontsize=9, loc="left", parse_math=False)
     low = panel.aspect < 0.05
     axes.xaxis.set_major_locator(MaxNLocator(2 if narrow else 10, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(1 if low else 4, steps=[1, 2, 5, 10]))
