@@ -33,8 +33,8 @@ JOINT_COLOUR, UNKNOWN_COLOUR = "#9aa0a8", "#2d8a86"
 NOT_COUNTED = {"joint": JOINT_COLOUR, "width not known": UNKNOWN_COLOUR}
 """What is drawn in no colour of a width."""
 
-MOST_ROWS = 80
-"""Rows of road in one figure: what a lane of 20 km fills."""
+MOST_ROWS = 40
+"""Rows of road in one figure: a lane of 20 km, 500 m a row. On longer rows a lane is a line itself."""
 
 ROW_ASPECT = 1.5
 """Put together, the rows of a road are about this much wider than high."""
