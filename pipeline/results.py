@@ -126,7 +126,9 @@ class Results:
     def plot(
         self, *, along: tuple[float, float] | None = None, recording: str | None = None, width_in: float = 11.0
     ) -> Figure:
-        """Draws cracks in the colours of their width, as report and QGIS do, over the sections, both axes to scale.
+        """Draws cracks in the colours of their width, as report and QGIS do, over what was measured, to scale.
+
+        Road that no image shows stays white; outlines of sections span such gaps.
 
         Where only chainage is known, chainage runs to the right, as the vehicle does with increasing chainage, and the
         road is broken into rows, recording by recording. Images without a position lie in columns.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import geopandas as gpd
 import numpy as np
@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from crackmap.calibration.errors import InputError, require
 from crackmap.pipeline.placing import RECORDING_APART_M
@@ -58,19 +57,30 @@ class RoadFigure(Figure):
 
 
 @dataclass(frozen=True, slots=True)
+class Layers:
+    """What is drawn, or chosen: cracks, sections as outlines, and what was measured, image by image, as a shade."""
+
+    cracks: gpd.GeoDataFrame
+    sections: gpd.GeoDataFrame
+    images: gpd.GeoDataFrame
+
+    def each(self, change: Callable[..., gpd.GeoDataFrame], *how: object) -> Layers:
+        """The three changed alike, by `change(table, *how)`."""
+        return Layers(change(self.cracks, *how), change(self.sections, *how), change(self.images, *how))
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """One pair of axes.
 
     Attributes:
         title: above it, may be empty.
-        cracks: what is drawn, with `colour` and `points`.
-        behind: sections or images, outlines.
+        layers: what is drawn; the cracks with `colour` and `points`.
         x_limits, y_limits: of the axes; the second may fall.
     """
 
     title: str
-    cracks: gpd.GeoDataFrame
-    behind: gpd.GeoDataFrame
+    layers: Layers
     x_limits: Window
     y_limits: Window
 
@@ -85,43 +95,29 @@ def draw(results: Results, *, along: Window | None, recording: str | None, width
     require(width_in > 0, "width_in", "inches above 0", width_in)
     require(along is None or along[0] < along[1], "along", "chainage from and to, metres, ascending", along)
     kind, unit = (results.run["coordinates"][name] for name in ("kind", "unit"))
-    cracks, sections, images = (
-        _of_recording(table, recording) for table in (results.cracks, results.sections, results.frames)
-    )
-    cracks = _with_looks(cracks, results.metric)
+    measured = results.frames[results.frames["status"].isin(("ok", "no_crack"))]
+    everything = Layers(_with_looks(results.cracks, results.metric), results.sections, measured)
+    layers = everything.each(_of_recording, recording)
     # What chooses the place; whatever else lies there is drawn as well, so that no crack seems to be missing.
-    wanted = _Wanted(
-        _within(cracks, "chain_from_m", "chain_to_m", along),
-        _within(sections, "from_m", "to_m", along),
-        images if along is None else images[images["chainage_m"].between(*along)],
-    )
-    behind = "image" if kind == CoordinateKind.SHEET else "section"
-    if wanted.cracks.empty and (wanted.images if behind == "image" else wanted.sections).empty:
-        raise InputError(f"nothing to draw: no {behind} and no crack lies there. {_extent(results.sections)}")
+    wanted = _wanted(layers, along)
+    if wanted.images.empty and (wanted.cracks.empty or kind == CoordinateKind.SHEET):
+        raise InputError(f"nothing to draw: no measured image and no crack lies there. {_extent(results.sections)}")
     if kind == CoordinateKind.ROAD:
-        panels = _rows(cracks, sections, wanted, along)
+        panels = _rows(layers, wanted, along)
         labels = ("chainage, m", "offset to the right of the route line, m")
     elif kind == CoordinateKind.MAP:
-        panels = [_map(cracks, sections, wanted, along)]
+        left, low, right, high = _bounds(wanted.cracks, wanted.images)
+        panels = [Panel("", layers, _padded(left, right), _padded(low, high))]
         labels = (f"easting, m ({results.cracks.crs.name})", "northing, m")
     else:
-        panels = _columns(cracks, wanted.images)
+        panels = _columns(layers, wanted)
         where = "no position is known: images lie one above the other, broken into columns"
         labels = (f"to the right, {unit} ({where})", f"up, {unit}")
     figure = _figure(panels, len(panels) if kind == CoordinateKind.SHEET else 1, labels, width_in)
-    handles = _legend(cracks, results.metric, behind)
     columns = max(2, int(width_in / 1.4))
+    handles = _legend(layers, results.metric)
     figure.legend(handles=handles, loc="outside upper center", frameon=False, fontsize=8, ncols=columns)
     return figure
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What lies in the stretch that was asked for."""
-
-    cracks: gpd.GeoDataFrame
-    sections: gpd.GeoDataFrame
-    images: gpd.GeoDataFrame
 
 
 def _of_recording(table: gpd.GeoDataFrame, recording: str | None) -> gpd.GeoDataFrame:
@@ -130,9 +126,13 @@ def _of_recording(table: gpd.GeoDataFrame, recording: str | None) -> gpd.GeoData
     return placed if recording is None else placed[placed["recording"] == recording]
 
 
-def _within(table: gpd.GeoDataFrame, start: str, end: str, along: Window | None) -> gpd.GeoDataFrame:
-    """The rows that reach into a stretch."""
-    return table if along is None else table[(table[end] > along[0]) & (table[start] < along[1])]
+def _wanted(layers: Layers, along: Window | None) -> Layers:
+    """The cracks that reach into a stretch, and the images taken there."""
+    if along is None:
+        return layers
+    cracks, (low, high) = layers.cracks, along
+    inside = cracks[(cracks["chain_to_m"] > low) & (cracks["chain_from_m"] < high)]
+    return replace(layers, cracks=inside, images=layers.images[layers.images["chainage_m"].between(low, high)])
 
 
 def _extent(sections: gpd.GeoDataFrame) -> str:
@@ -155,35 +155,35 @@ def _with_looks(cracks: gpd.GeoDataFrame, metric: bool) -> gpd.GeoDataFrame:
     return cracks.assign(colour=colours, points=points)
 
 
-def _rows(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, wanted: _Wanted, along: Window | None) -> list[Panel]:
+def _rows(layers: Layers, wanted: Layers, along: Window | None) -> list[Panel]:
     """Road coordinates with chainage to the right, recording by recording, broken into rows of one length."""
-    names = list(dict.fromkeys([*wanted.sections["recording"], *wanted.cracks["recording"]]))
-    turned = {name: tuple(_turned(table[table["recording"] == name]) for table in (cracks, sections)) for name in names}
-    bounds = np.array([_bounds(*tables) for tables in turned.values()])
+    names = list(dict.fromkeys([*wanted.images["recording"], *wanted.cracks["recording"]]))
+    turned = [layers.each(_turned, name) for name in names]
+    bounds = np.array([_bounds(item.cracks, item.images) for item in turned])
     right, left = _padded(bounds[:, 3].max(), bounds[:, 1].min())
     spans = [along or (low, high) for low, _, high, _ in bounds.tolist()]
     step = _nice(math.sqrt(ROW_ASPECT * abs(right - left) * sum(high - low for low, high in spans)))
     if along is not None:
-        # Rows that end with the stretch: beyond it, empty road would look like road without cracks.
+        # Rows that end with the stretch: nobody asked for what lies beyond.
         step = (along[1] - along[0]) / math.ceil((along[1] - along[0]) / step)
     panels = []
-    for (name, tables), (low, high) in zip(turned.items(), spans, strict=True):
+    for name, item, (low, high) in zip(names, turned, spans, strict=True):
         start = low if along else math.floor(low / step) * step
         for number in range(max(1, math.ceil((high - start) / step - 1e-9))):
             window = (start + number * step, start + (number + 1) * step)
-            inside = [table[_between(table, 0, window)] for table in tables]
-            title = name if len(names) > 1 and not number else ""
-            panels.append(Panel(title, inside[0], inside[1], window, (right, left)))
+            inside = item.each(_reaching, 0, window)
+            panels.append(Panel(name if len(names) > 1 and not number else "", inside, window, (right, left)))
     if len(panels) > MOST_ROWS:
         raise InputError(
             f"plot: expected at most {MOST_ROWS} rows of road, got {len(panels)}; draw a part of it, by "
-            f"along=(from_m, to_m) or recording=. {_extent(sections)}"
+            f"along=(from_m, to_m) or recording=. {_extent(layers.sections)}"
         )
     return panels
 
 
-def _turned(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def _turned(table: gpd.GeoDataFrame, recording: str) -> gpd.GeoDataFrame:
     """Road coordinates of one recording as (chainage, offset), its place beside other recordings taken away."""
+    table = table[table["recording"] == recording]
     if table.empty:
         return table
     middle = float(np.median(shapely.get_coordinates(table.geometry.to_numpy())[:, 0]))
@@ -194,25 +194,19 @@ def _turned(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     )
 
 
-def _map(cracks: gpd.GeoDataFrame, sections: gpd.GeoDataFrame, wanted: _Wanted, along: Window | None) -> Panel:
-    # A section is long: within it, the images of the stretch say where on the map that lies.
-    around = [wanted.cracks, wanted.sections if along is None else wanted.images]
-    left, low, right, high = _bounds(*(around if any(len(table) for table in around) else [wanted.sections]))
-    return Panel("", cracks, sections, _padded(left, right), _padded(low, high))
-
-
-def _columns(cracks: gpd.GeoDataFrame, images: gpd.GeoDataFrame) -> list[Panel]:
+def _columns(layers: Layers, wanted: Layers) -> list[Panel]:
     """A sheet, from its top, in columns side by side; cut between images."""
-    left, low, right, high = _bounds(cracks, images)
+    images = wanted.images
+    left, low, right, high = _bounds(images)
     count = max(1, min(len(images), round(math.sqrt(ROW_ASPECT * (high - low) / (right - left)))))
     order = np.argsort(-images.geometry.bounds["maxy"].to_numpy(), kind="stable")
     parts = [images.iloc[rows] for rows in np.array_split(order, count)]
-    tops = [_bounds(part)[3] for part in parts]
-    height = max(top - _bounds(part)[1] for part, top in zip(parts, tops, strict=True))
+    ends = [(low, high) for _, low, _, high in (_bounds(part) for part in parts)]
+    height = max(high - low for low, high in ends)
     panels = []
-    for part, top in zip(parts, tops, strict=True):
-        inside = cracks[_between(cracks, 1, (_bounds(part)[1], top))]
-        panels.append(Panel("", inside, part, _padded(left, right), _padded(top - height, top)))
+    for low, high in ends:
+        inside = layers.each(_reaching, 1, (low, high))
+        panels.append(Panel("", inside, _padded(left, right), _padded(high - height, high)))
     return panels
 
 
@@ -223,10 +217,10 @@ def _bounds(*tables: gpd.GeoDataFrame) -> tuple[float, float, float, float]:
     return low[0], low[1], high[0], high[1]
 
 
-def _between(table: gpd.GeoDataFrame, axis: int, window: Window) -> NDArray[np.bool_]:
-    """(N,) which rows reach into a window of x (0) or y (1)."""
+def _reaching(table: gpd.GeoDataFrame, axis: int, window: Window) -> gpd.GeoDataFrame:
+    """The rows that reach into a window of x (0) or y (1)."""
     bounds = table.geometry.bounds.to_numpy(np.float64)
-    return np.asarray((bounds[:, axis + 2] >= window[0]) & (bounds[:, axis] <= window[1]))
+    return table[(bounds[:, axis + 2] >= window[0]) & (bounds[:, axis] <= window[1])]
 
 
 def _padded(start: float, end: float) -> Window:
@@ -254,12 +248,16 @@ def _figure(panels: Sequence[Panel], columns: int, labels: tuple[str, str], widt
 
 
 def _draw_panel(axes: Axes, panel: Panel, *, narrow: bool) -> None:
-    rings = [ring for outline in panel.behind.geometry for ring in _rings(outline)]
-    axes.add_collection(PolyCollection(rings, facecolors=ROAD_SHADE, edgecolors=ROAD_EDGE, linewidths=0.6))
-    lines = [shapely.get_coordinates(line) for line in panel.cracks.geometry]
-    axes.add_collection(LineCollection(
-        lines, colors=list(panel.cracks["colour"]), linewidths=list(panel.cracks["points"]), capstyle="round",
-    ))  # fmt: skip
+    cracks = panel.layers.cracks
+    # The edge closes the hairlines between strips that touch.
+    for table, inside, edge in ((panel.layers.images, ROAD_SHADE, ROAD_SHADE),
+                                (panel.layers.sections, "none", ROAD_EDGE)):  # fmt: skip
+        rings = [ring for outline in table.geometry for ring in _rings(outline)]
+        axes.add_collection(PolyCollection(rings, facecolors=inside, edgecolors=edge, linewidths=0.6))
+    lines = [shapely.get_coordinates(line) for line in cracks.geometry]
+    axes.add_collection(
+        LineCollection(lines, colors=list(cracks["colour"]), linewidths=list(cracks["points"]), capstyle="round")
+    )
     axes.set(xlim=panel.x_limits, ylim=panel.y_limits, aspect="equal")
     axes.set_title(panel.title, fontsize=9, loc="left", parse_math=False)
     low = panel.aspect < 0.05
@@ -274,9 +272,13 @@ def _rings(outline: shapely.Geometry) -> list[FloatArray]:
     return [shapely.get_coordinates(part.exterior) for part in shapely.get_parts(outline)]
 
 
-def _legend(cracks: gpd.GeoDataFrame, metric: bool, behind: str) -> list[Line2D | Patch]:
+def _legend(layers: Layers, metric: bool) -> list[Line2D | Patch]:
     unit = "mm" if metric else "px"
     looks = [(item.label(unit), item.colour, 1.0 + 0.4 * n) for n, item in enumerate(width_classes(metric=metric))]
-    looks += [(text, colour, 1.0) for text, colour in NOT_COUNTED.items() if colour in set(cracks["colour"])]
+    drawn = set(layers.cracks["colour"])
+    looks += [(text, colour, 1.0) for text, colour in NOT_COUNTED.items() if colour in drawn]
     lines = [Line2D([], [], color=colour, linewidth=points, label=text) for text, colour, points in looks]
-    return [*lines, Patch(facecolor=ROAD_SHADE, edgecolor=ROAD_EDGE, label=behind)]
+    areas = [Patch(facecolor=ROAD_SHADE, edgecolor=ROAD_SHADE, label="measured")]
+    if len(layers.sections):
+        areas.append(Patch(facecolor="none", edgecolor=ROAD_EDGE, label="section"))
+    return [*lines, *areas]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +86,15 @@ def written(out: Path, output: OutputFrame, cracks, sections) -> Path:
     return out
 
 
-@pytest.fixture
-def road(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cracks = [crack(1, LINE, [2.0, 4.0, 6.0]), crack(2, [[-1, 12], [-1, 13]], [7.0, 7.0], joint=True)]
-    return written(tmp_path / "out", ROAD, cracks, [section(0, 100, box(-2, 0, 2, 20))])
+    return written(tmp_path_factory.mktemp("road") / "out", ROAD, cracks, [section(0, 100, box(-2, 0, 2, 20))])
+
+
+@pytest.fixture
+def road(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "out"))
 
 
 def drawn(axes) -> list[tuple[str, np.ndarray]]:
@@ -241,55 +248,62 @@ def test_a_road_is_drawn_with_chainage_to_the_right_in_the_colours_of_the_widths
     for axes in figure.axes:
         assert axes.get_aspect() == 1.0
         assert axes.get_ylim()[0] > axes.get_ylim()[1], "right of the road lies below"
-        assert any(isinstance(item, PolyCollection) for item in axes.collections)
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_shade_is_what_was_measured_and_sections_are_outlines(road: Path) -> None:
+    axes = open_results(road).plot().axes[0]
+    shade, outline = (item for item in axes.collections if isinstance(item, PolyCollection))
+    assert shade.get_paths()[0].get_extents().get_points().tolist() == [[0, -1], [5, 1]]
+    assert outline.get_paths()[0].get_extents().get_points().tolist() == [[0, -2], [20, 2]]
+    assert len(shade.get_facecolors()) and not len(outline.get_facecolors())
 
 
 def test_a_long_road_is_broken_into_rows_that_tile_it_at_one_scale(tmp_path: Path) -> None:
     cracks = [crack(n, [[0, 10 * n + 3], [1, 10 * n + 4]], [5.0, 5.0]) for n in range(100)]
-    sections = [section(100 * n, 100 * n + 100, box(-2, 100 * n, 2, 100 * n + 100)) for n in range(10)]
-    results = open_results(written(tmp_path / "out", ROAD, cracks, sections))
-    ends = np.array([axes.get_xlim() for axes in results.plot().axes])
+    results = open_results(written(tmp_path / "out", ROAD, cracks, []))
+    rows = results.plot().axes
+    ends = np.array([axes.get_xlim() for axes in rows])
     assert np.array_equal(ends[1:, 0], ends[:-1, 1])
     assert ends[0, 0] == 0 and ends[-1, 1] == 1000
     assert len({high - low for low, high in ends.tolist()}) == 1 and len(ends) > 5
-    assert sum(len(drawn(axes)) for axes in results.plot().axes) == 100
-    stretch = np.array([axes.get_xlim() for axes in results.plot(along=(205, 255)).axes])
-    assert stretch[0, 0] == 205 and stretch[-1, 1] == pytest.approx(255)
-    shown = {tuple(line[0]) for axes in results.plot(along=(205, 255)).axes for _, line in drawn(axes)}
+    assert sum(len(drawn(axes)) for axes in rows) == 100
+    rows = results.plot(along=(205, 255)).axes
+    assert rows[0].get_xlim()[0] == 205 and rows[-1].get_xlim()[1] == pytest.approx(255)
+    shown = {tuple(line[0]) for axes in rows for _, line in drawn(axes)}
     assert shown == {(213, 0), (223, 0), (233, 0), (243, 0), (253, 0)}
 
 
 def test_a_road_too_long_for_one_figure_is_refused_with_what_to_choose(tmp_path: Path) -> None:
-    sections = [section(100 * n, 100 * n + 100, box(-2, 100 * n, 2, 100 * n + 100)) for n in range(900)]
-    results = open_results(written(tmp_path / "out", ROAD, [], sections))
+    cracks = [crack(n, [[0, at], [1, at]], [5.0, 5.0]) for n, at in enumerate((0, 90_000))]
+    results = open_results(written(tmp_path / "out", ROAD, cracks, [section(0, 90_000, box(-2, 0, 2, 90_000))]))
     with pytest.raises(InputError, match=r"along=\(from_m, to_m\).*from 0 to 90000 m"):
         results.plot()
-    assert results.plot(along=(50_000, 50_100)).axes
+    assert results.plot(along=(89_990, 90_010)).axes
 
 
 def test_recordings_side_by_side_are_drawn_with_the_offset_of_each(tmp_path: Path) -> None:
     apart = RECORDING_APART_M
     cracks = [crack(1, [[0.5, 1], [0.5, 2]], [5.0, 5.0]),
               crack(2, [[apart - 0.5, 1], [apart - 0.5, 2]], [5.0, 5.0], recording="R$2$")]  # fmt: skip
-    sections = [section(0, 100, box(-2, 0, 2, 10)), section(0, 100, box(apart - 2, 0, apart + 2, 10), "R$2$")]
-    results = open_results(written(tmp_path / "out", ROAD, cracks, sections))
-    offsets = [line[0, 1] for axes in results.plot().axes for _, line in drawn(axes)]
-    assert offsets == [0.5, -0.5]
-    assert [axes.get_title(loc="left") for axes in results.plot().axes if axes.get_title(loc="left")] == ["R1", "R$2$"]
-    assert results.plot()._repr_png_()
+    results = open_results(written(tmp_path / "out", ROAD, cracks, []))
+    figure = results.plot()
+    assert [line[0, 1] for axes in figure.axes for _, line in drawn(axes)] == [0.5, -0.5]
+    assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")] == ["R1", "R$2$"]
+    assert figure._repr_png_()
     assert [line[0, 1] for axes in results.plot(recording="R1").axes for _, line in drawn(axes)] == [0.5]
 
 
 def test_a_map_is_drawn_as_it_lies_and_a_stretch_of_it_with_all_that_lies_there(tmp_path: Path) -> None:
-    # Two cracks at one place of the map, of which the stretch holds one: a road that comes back beside itself.
-    here, beside = crack(1, LINE, [4.0] * 3), crack(2, LINE[::-1] + (0, 0.5), [11.0] * 3)
-    far = crack(3, LINE + (0, 500), [4.0] * 3)
-    results = open_results(written(tmp_path / "out", MAP, [here, beside, far], [section(0, 600, box(-2, 0, 5, 600))]))
-    (axes,) = results.plot().axes
-    assert axes.get_ylim()[0] < 0 and axes.get_ylim()[1] > 600 and axes.get_aspect() == 1.0
-    assert "easting, m" in results.plot().get_supxlabel() and "UTM zone 22S" in results.plot().get_supxlabel()
-    (axes,) = results.plot(along=(0, 0.4)).axes
+    # Two cracks in one place of the map, of which the stretch holds one: the road comes back beside itself.
+    here, later = crack(1, LINE, [4.0] * 3), crack(3, LINE + (0, 500), [4.0] * 3)
+    beside = replace(crack(2, LINE + (1, 0), [11.0] * 3), chainage_from_m=900.0, chainage_to_m=905.0)
+    results = open_results(written(tmp_path / "out", MAP, [here, beside, later], []))
+    figure = results.plot()
+    (axes,) = figure.axes
+    assert axes.get_ylim()[0] < 0 and 505 < axes.get_ylim()[1] < 520 and axes.get_aspect() == 1.0
+    assert figure.get_supxlabel() == "easting, m (WGS 84 / UTM zone 22S)" and figure.get_supylabel() == "northing, m"
+    (axes,) = results.plot(along=(0, 5)).axes
     assert axes.get_ylim()[1] < 10
     assert {colour for colour, _ in drawn(axes)} == {COLOURS[1], COLOURS[3]}
 
@@ -300,6 +314,8 @@ def test_images_without_a_position_are_drawn_in_pixels_and_have_no_stretch(tmp_p
     assert "px (no position is known" in figure.get_supxlabel()
     ((colour, line),) = drawn(figure.axes[0])
     assert colour == COLOURS[0] and np.array_equal(line, LINE)
+    with pytest.raises(InputError, match="knows no chainage"):
+        results.plot(along=(100, 200))
 
 
 @pytest.mark.parametrize(
