@@ -22,7 +22,7 @@ from crackmap.pipeline.frame import StageSettings, load_stages
 from crackmap.pipeline.loading import LoadLimits
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import read_survey
-from crackmap.stages.runtime import cpu_count
+from crackmap.stages.processors import cpu_count
 
 SIZES = ((816, 612, 120), (1920, 1440, 24), (5760, 4320, 4), (11520, 8640, 1))
 """Width, height, images."""

@@ -26,7 +26,8 @@ from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.datasets.sources import load_split
 from crackmap.stages.metrics import Counts, count_pixels
-from crackmap.stages.runtime import Engine, cpu_count
+from crackmap.stages.processors import cpu_count
+from crackmap.stages.runtime import Engine
 from crackmap.stages.tiling import ArraySource, PixelSource
 
 WAYS = ("two stages", "everything", "stock")

@@ -29,7 +29,7 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
-from crackmap.stages.runtime import cpu_count
+from crackmap.stages.processors import cpu_count
 
 EXAMPLE_SHAPE = (1, 64, 96, 3)
 """Of the images a graph is traced with; the translated model takes any."""

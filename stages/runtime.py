@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from crackmap.calibration.errors import DeviceError, DeviceMemoryError
+from crackmap.stages.processors import cpu_count
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -104,11 +104,6 @@ def _all_alike(device: torch.device) -> list[torch.device]:
     if device.type == "cuda" and device.index is None:
         return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     return [device]
-
-
-def cpu_count() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class TorchEngine:

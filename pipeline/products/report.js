@@ -116,7 +116,7 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
 
 // The map: drawn when it comes into view, so that the page is there at once.
 function drawMap(place) {
-  const map = read("map");
+  const map = read("map-data");
   const { figure, show: showPlot } = Bokeh.Plotting;
   const ink = style("--ink"), soft = style("--soft"), rule = style("--rule");
   const plot = figure({
@@ -140,13 +140,13 @@ function drawMap(place) {
   plot.multi_line({ field: "xs" }, { field: "ys" }, {
     source: lines, line_color: { field: "colour" }, line_width: 2.5, line_cap: "round", nonselection_line_alpha: 1,
   });
-  for (const axis of [...plot.xaxis, ...plot.yaxis]) {
+  for (const axis of plot.axes) {
     axis.axis_line_color = rule; axis.major_tick_line_color = rule; axis.minor_tick_line_color = null;
     axis.major_label_text_color = soft; axis.axis_label_text_color = soft;
   }
-  plot.xaxis[0].axis_label = `easting − ${map.origin[0]} m`;
-  plot.yaxis[0].axis_label = `northing − ${map.origin[1]} m`;
-  for (const grid of [...plot.xgrid, ...plot.ygrid]) grid.grid_line_color = null;
+  plot.xaxes[0].axis_label = `easting − ${map.origin[0]} m`;
+  plot.yaxes[0].axis_label = `northing − ${map.origin[1]} m`;
+  for (const grid of plot.grids) grid.grid_line_color = null;
   plot.toolbar.logo = null;
   lines.selected.change.connect(() => {
     const [first] = lines.selected.indices;

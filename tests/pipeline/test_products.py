@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
@@ -18,6 +19,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+from drawn_surveys import HOSTILE, MAP, ROAD, SHEET, drawn_crack, survey
 from pyproj import CRS
 
 from crackmap.calibration.errors import CrackmapError, StorageError
@@ -28,64 +30,13 @@ from crackmap.pipeline.products.geojson import cut_at_antimeridian
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
 from crackmap.pipeline.products.notes import OVERLAP_NOTE, RASTER_NOTE, all_notes
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publish_bytes
-from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, SurveyResult
+from crackmap.pipeline.profiles import load_profile, profile_table
+from crackmap.pipeline.records import Frame, FrameOutcome, Placement, SurveyResult
+from crackmap.pipeline.report_pictures import FramePicture
 from crackmap.pipeline.sections import footprint, make_sections
-from crackmap.stages.records import Crack, CrackMask
+from crackmap.stages.records import CrackMask
 
-ENGINEERING = (
-    'ENGCRS["{}",EDATUM["route"],CS[Cartesian,2],AXIS["x",unspecified,ORDER[1]],'
-    'AXIS["y",unspecified,ORDER[2]],LENGTHUNIT["metre",1]]'
-)
-ROAD = OutputFrame(CoordinateKind.ROAD, ENGINEERING.format("crackmap road"))
-SHEET = OutputFrame(CoordinateKind.SHEET, ENGINEERING.format("crackmap sheet"), "px")
-MAP = OutputFrame(CoordinateKind.MAP, CRS.from_epsg(32722).to_wkt())
-HOSTILE = [
-    '=cmd|"/c calc"!A1.jpg',
-    '<img src=x onerror="alert(1)">.jpg',
-    "a'b\"c,;\nd.jpg",
-    "@x\t.jpg",
-    "nüß\udcff.jpg",
-]
 INFO = {"command": "crackmap run x", "crackmap": "0.1.0", "settings": {"b": 1, "a": 2}}
-
-
-def survey(output: OutputFrame, *, names=(), frames=30, origin=(0.0, 0.0), azimuth=0.0) -> SurveyResult:
-    """Frames 5 m apart over one recording, with drawn cracks; the last frame is skipped."""
-    rng = np.random.default_rng(3)
-    ground = None if output.unit == "px" else GroundPlane.from_gsd(gsd_mm=4.0, size_wh_px=(900, 1500))
-    a = np.deg2rad(azimuth)
-    per_frame, status = [], []
-    for i in range(frames):
-        along = 5.0 * i
-        key = names[i] if i < len(names) else f"R1/{i:04d}.jpg"
-        at = (origin[0] + along * np.sin(a), origin[1] + along * np.cos(a))
-        road = output.kind is not CoordinateKind.SHEET
-        frame = Frame(key, Path(key), (900, 1500), "R1", Placement(at, azimuth), along if road else None, ground,
-                      (0.5, 5.5) if ground else None)  # fmt: skip
-        cracks = [drawn_crack(frame, rng) for _ in range(int(rng.integers(0, 4)))]
-        skipped = i == frames - 1
-        status.append((frame, "skipped" if skipped else "ok" if cracks else "no_crack"))
-        per_frame.append((frame, () if skipped else tuple(cracks)))
-    of = {frame.key: cracks for frame, cracks in per_frame}
-    cracks = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
-    outcomes = [
-        FrameOutcome(f, s, "unreadable: <b>cut off</b>" if s == "skipped" else "", footprint(f), 0.25, len(c))
-        for (f, s), (_, c) in zip(status, per_frame, strict=True)
-    ]
-    sections = make_sections(outcomes, cracks)
-    return SurveyResult(output, tuple(outcomes), cracks, sections, ("positions: none <i>known</i>",))
-
-
-def drawn_crack(frame: Frame, rng: np.random.Generator) -> Crack:
-    start = rng.uniform((50, 200), (850, 1400))
-    steps = rng.normal(0, 18, (25, 2)) + rng.uniform(-16, 16, 2)
-    px = np.clip(start + np.cumsum(steps, axis=0), 1, (899, 1499))
-    widths = np.abs(rng.normal(rng.uniform(1, 4), 0.5, 25)) + 0.2
-    length_px = float(np.hypot(*np.diff(px, axis=0).T).sum())
-    if frame.ground is None:
-        return Crack(px, widths, length_px, 10.0, 0.7, False)
-    xy = frame.ground.to_ground_xy_m(px)
-    return Crack(px, widths, length_px, 10.0, 0.7, False, xy, widths * 4, length_px * 4e-3, (4.0, 4.0))
 
 
 @pytest.fixture(scope="module")
@@ -246,9 +197,12 @@ def test_rasters_have_no_direction_of_travel_in_any_product(tmp_path):
     styles = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="layer_styles").set_index("f_table_name")
     assert 'attr="crack_area_pct"' in styles.styleQML["sections"]
     html = (tmp_path / "report.html").read_text("utf-8")
+    page = _Collector()
+    page.feed(html)
+    text = "".join(page.text)
     assert "azimuth from grid north" in html and "pixels without data included" in html and "0° north" in html
     for absent in ("travel, clockwise", "of road measured", "Within 20°", "Missing", "0° along", OVERLAP_NOTE):
-        assert absent not in html
+        assert absent not in text
     notes = json.loads((tmp_path / "run.json").read_text("utf-8"))["notes"]
     assert notes == [RASTER_NOTE]
     assert pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="crackmap_info").value.str.contains("azimuth").any()
@@ -285,27 +239,44 @@ def test_a_section_nobody_saw_is_a_row_without_geometry(tmp_path):
     rows = rows_of(tmp_path / "sections.csv")
     assert [float(row["missing_m"]) for row in rows[1:10]] == [100.0] * 9
     assert {(row["crack_m_per_m"], row["crack_area_pct"]) for row in rows[1:10]} == {("", "")}
-    assert 'class="warn">100.0<' in (tmp_path / "report.html").read_text("utf-8")
+    assert 'class="warn" data-value="100.0">100.0<' in (tmp_path / "report.html").read_text("utf-8")
 
 
 class _Collector(HTMLParser):
+    """What a page holds; of scripts the kind, or the hash by which the page's policy allows them."""
+
     def __init__(self):
         super().__init__()
-        self.tags, self.attributes, self.text = [], [], []
+        self.tags, self.attributes, self.text, self.scripts, self.allowed = [], [], [], [], []
+        self._kind = None
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += [(tag, key, value or "") for key, value in attrs]
+        if tag == "script":
+            self._kind = dict(attrs).get("type", "code")
+        if tag == "meta" and dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.allowed = re.findall(r"sha256-[\w+/=]+", dict(attrs)["content"])
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self._kind is None:
+            self.text.append(data)
+            return
+        digest = base64.b64encode(hashlib.sha256(data.encode()).digest()).decode()
+        self.scripts.append(f"sha256-{digest}" if self._kind == "code" else self._kind)
+        self._kind = None
 
 
 def test_hostile_names_are_harmless_in_every_product(tmp_path):
     result = survey(ROAD, names=HOSTILE, frames=6)
     flagged = [FrameOutcome(o.frame, "skipped", "=1+1 <script>x</script>", o.footprint_xy) for o in result.outcomes]
     result = SurveyResult(ROAD, tuple(flagged), result.cracks, result.sections, ("<script>alert(2)</script>",))
-    write_products(result, tmp_path, run_info={"command": "<script>3</script>"}, pictures={HOSTILE[1]: b"\x89PNG x"})
+    write_products(
+        result,
+        tmp_path,
+        run_info={"command": "<script>3</script>"},
+        pictures=[FramePicture(HOSTILE[1], b"x", (4, 3), 1.0)],
+    )
     rows = rows_of(tmp_path / "skipped.csv")
     assert [row["key"] for row in rows][:4] == [f"'{HOSTILE[0]}", HOSTILE[1], HOSTILE[2], f"'{HOSTILE[3]}"]
     assert all(row["reason"].startswith("'=1+1") for row in rows)
@@ -318,9 +289,9 @@ def test_hostile_names_are_harmless_in_every_product(tmp_path):
     assert keys[:4] == HOSTILE[:4] and keys[4] == "nüß\\udcff.jpg"
     page = _Collector()
     page.feed((tmp_path / "report.html").read_text("utf-8"))
-    assert "script" not in page.tags
+    assert set(page.scripts) <= set(page.allowed) | {"application/json"}
     assert not [item for item in page.attributes if item[1].startswith("on")]
-    assert [value[:11] for tag, key, value in page.attributes if tag == "img" and key == "src"] == ["data:image/"]
+    assert {value[:11] for tag, key, value in page.attributes if tag == "img" and key == "src"} == {"data:image/"}
     assert HOSTILE[1] in "".join(page.text)
 
 
@@ -329,8 +300,10 @@ def test_the_report_asks_for_nothing_outside_itself(road):
     html = (out / "report.html").read_text("utf-8")
     page = _Collector()
     page.feed(html)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
-    assert not [item for item in page.attributes if item[1] in ("src", "href", "srcset")]
+    assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
+    assert set(page.scripts) <= set(page.allowed) | {"application/json"}
+    links = [value for _, key, value in page.attributes if key in ("src", "href", "srcset")]
+    assert all(value.startswith(("#", "data:image/")) for value in links)
     assert "url(" not in html and "@import" not in html
     assert "default-src 'none'" in html
 
@@ -476,3 +449,25 @@ def test_mask_names_are_safe_and_differ_with_the_key():
     names = [mask_name(key) for key in keys]
     assert len({name.lower() for name in names}) == len(keys)
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,120}\.tif", name) for name in names)
+
+
+def test_profiles_are_tables_layers_and_a_part_of_the_report(tmp_path):
+    result = survey(MAP, origin=(500000.0, 6700000.0), azimuth=30.0)
+    tables = [profile_table(*load_profile(name), result) for name in ("hpms", "zeb", "dnit-006")]
+    write_products(result, tmp_path, run_info=INFO, profiles=tables)
+    html = (tmp_path / "report.html").read_text("utf-8")
+    styles = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="layer_styles").set_index("f_table_name")
+    for table in tables:
+        rows = rows_of(tmp_path / f"sections_{table.name}.csv")
+        layer = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer=f"sections_{table.name}")
+        assert len(rows) == len(layer) == len(result.sections)
+        assert list(rows[0]) == [name for name in layer.columns if name != "geometry"]
+        assert [row["section_id"] for row in rows] == list(layer.section_id)
+        renderer = ET.fromstring(styles.styleQML[f"sections_{table.name}"]).find("renderer-v2")
+        assert renderer.get("attr") in layer.columns
+        assert table.profile.title in html and all(text in html for text in table.profile.unconfirmed)
+    run = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert set(run["profiles"]) == {"hpms", "zeb", "dnit-006"}
+    assert {"sections_hpms.csv", "sections_zeb.csv"} <= {item["path"] for item in run["products"]}
+    write_products(result, tmp_path, run_info=INFO, profiles=tables[:1])
+    assert sorted(path.name for path in tmp_path.glob("sections_*")) == ["sections_hpms.csv"]
