@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rasterio
+import shapely
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
@@ -30,6 +31,10 @@ MOST_BYTES = 8_000_000
 
 WITH_MASK = 8
 """The worst frames are shown with their masks as well, this many."""
+
+
+SIMPLER_PX = 0.5
+"""Lines are drawn this exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +106,19 @@ def pixels_of_crack(crack: RoadCrack, frame: Frame) -> FloatArray:
     return np.asarray(pixels[inside], np.float64)
 
 
+def simpler(line_xy_px: FloatArray) -> FloatArray:
+    """(M, 2) a line of a small picture without the vertices that nobody would see."""
+    line = shapely.simplify(shapely.LineString(line_xy_px), SIMPLER_PX)
+    return np.asarray(shapely.get_coordinates(line), np.float64)
+
+
 def _picture(
     outcome: FrameOutcome, source: PixelSource, cracks_of: Callable[[str], tuple[Crack, ...]], masks: Path | None
 ) -> FramePicture:
     image, scale = shrunk(source, LONGEST_SIDE_PX)
     size = image.shape[1], image.shape[0]
     _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    lines = tuple(np.asarray(crack.centreline_xy_px * scale) for crack in cracks_of(outcome.frame.key))
+    lines = tuple(simpler(crack.centreline_xy_px * scale) for crack in cracks_of(outcome.frame.key))
     mask = None if masks is None else _mask_png(masks / outcome.mask_name, outcome.frame, size, scale)
     return FramePicture(outcome.frame.key, jpeg.tobytes(), size, scale, lines, mask)
 

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,20 +44,9 @@ def run_status(out: Path) -> RunStatus:
     Raises:
         InputError: there is none, or its journal cannot be read.
     """
-    path = out / JOURNAL_NAME
-    if not path.exists():
-        raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            journal = Journal(connection)
-            # A run that has begun this very moment has no tables yet.
-            begun = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
-            if begun:
-                check_tables(connection)
-            rows = list(journal.rows()) if begun else []
-            plan = (journal.fact("plan") if begun else None) or {}
-    except sqlite3.DatabaseError as error:
-        raise InputError(f"{path}: cannot be read as a journal ({error}); was it made by this version?") from error
+    with journal_as_it_is(out) as journal:
+        rows = list(journal.rows()) if journal is not None else []
+        plan = (journal.fact("plan") if journal is not None else None) or {}
     return RunStatus(
         running=_is_locked(out / LOCK_NAME),
         finished=(out / SUCCESS_NAME).exists(),
@@ -67,6 +56,27 @@ def run_status(out: Path) -> RunStatus:
         unusable=plan.get("skipped", 0),
         command=plan.get("command", ""),
     )
+
+
+@contextlib.contextmanager
+def journal_as_it_is(out: Path) -> Iterator[Journal | None]:
+    """The journal of an output folder, only for reading and without its lock; None where a run has only just begun.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    path = out / JOURNAL_NAME
+    if not path.exists():
+        raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            # A run that has begun this very moment has no tables yet.
+            begun = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+            if begun:
+                check_tables(connection)
+            yield Journal(connection) if begun else None
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path}: cannot be read as a journal ({error}); was it made by this version?") from error
 
 
 def _is_locked(path: Path) -> bool:

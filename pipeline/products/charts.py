@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
 from crackmap.pipeline.products.rows import mean_width
 from crackmap.pipeline.products.styles import WidthClass, class_of, width_classes
@@ -34,6 +35,9 @@ MOST_BOUNDS = 200
 
 MOST_PLATES = 24
 """Frames drawn by themselves where no chainage is known."""
+
+SIMPLER = 0.2
+"""Lines are drawn this exactly, in units of the drawing."""
 
 PLATE_SIDE = 240.0
 
@@ -270,7 +274,7 @@ def _road_line(
 
 
 def _line(xy: FloatArray, crack: RoadCrack, classes: tuple[WidthClass, ...]) -> Line:
-    rounded = xy.round(1)
+    rounded = shapely.get_coordinates(shapely.simplify(shapely.LineString(xy), SIMPLER)).round(1)
     moved = np.concatenate([[True], (np.diff(rounded, axis=0) != 0).any(axis=1)])
     points = " ".join(f"{x:g},{y:g}" for x, y in rounded[moved])
     metric = crack.width_mm is not None

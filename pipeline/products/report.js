@@ -11,6 +11,7 @@ const make = (tag, attributes = {}, ...children) => {
 };
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const metric = document.documentElement.dataset.unit === "m";
+const served = document.documentElement.dataset.served === "1";
 
 let cracks = null;
 const crackOf = (id) => {
@@ -27,8 +28,11 @@ function points(flat) {
 
 function pictureOf(crack) {
   const picture = crack.picture === null ? null : read(`picture-${crack.picture}`);
+  const fullSize = (key) => make("a", { href: `frame?key=${encodeURIComponent(key)}`, target: "_blank" }, "full size");
   if (!picture) {
-    return make("p", { class: "soft" }, "This page has no picture of it: run crackmap view on the output folder, which shows every frame at full size.");
+    const links = served ? crack.frames.map((key) => make("p", {}, `${key} `, fullSize(key))) : [];
+    const hint = "This page holds no picture of it. crackmap view, given the output folder, shows every frame at full size.";
+    return make("div", {}, ...(served ? links : [make("p", { class: "soft" }, hint)]));
   }
   const [width, height] = picture.size;
   const drawing = make("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
@@ -36,9 +40,7 @@ function pictureOf(crack) {
   drawing.append(make("polyline", { class: "halo", points: points(crack.line) }));
   drawing.append(make("polyline", { class: "picked", points: points(crack.line) }));
   const image = make("img", { src: picture.src, width, height, alt: `Photograph with crack ${crack.id} drawn in` });
-  const full = make("a", { href: `frame/${encodeURIComponent(picture.key)}`, class: "full" }, "full size");
-  const caption = make("figcaption", {}, picture.key, " ");
-  if (document.documentElement.dataset.served) caption.append(full);
+  const caption = make("figcaption", {}, `${picture.key} `, ...(served ? [fullSize(picture.key)] : []));
   return make("figure", { class: "photo" }, make("div", { class: "stack" }, image, drawing), caption);
 }
 

@@ -14,7 +14,7 @@ from crackmap.pipeline.networks import polygon_of
 from crackmap.pipeline.products.rows import mean_width, printable
 from crackmap.pipeline.products.styles import class_of, width_classes
 from crackmap.pipeline.records import CoordinateKind, Frame, RoadCrack, SurveyResult
-from crackmap.pipeline.report_pictures import FramePicture, pixels_of_crack
+from crackmap.pipeline.report_pictures import FramePicture, pixels_of_crack, simpler
 from crackmap.stages.records import FloatArray
 
 SIMPLER_M = 0.01
@@ -125,7 +125,7 @@ def _in_picture(
             number, picture = known[key]
             line = pixels_of_crack(crack, frames[key])
             if len(line) > best[2]:
-                best = number, _flat(line * picture.scale), len(line)
+                best = number, _flat(simpler(line * picture.scale)), len(line)
     return best[0], best[1]
 
 
