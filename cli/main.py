@@ -26,6 +26,7 @@ COMMANDS = {
     "measure": "crackmap.cli.measure",
     "explain": "crackmap.cli.explain",
     "sections": "crackmap.cli.sections",
+    "maps": "crackmap.cli.maps",
     "view": "crackmap.cli.view",
     "calibrate": "crackmap.cli.calibrate",
     "synth": "crackmap.cli.synth",

@@ -151,7 +151,7 @@ def width_histogram(cracks: Sequence[RoadCrack], *, metric: bool) -> tuple[Bar, 
     order = np.argsort(width, kind="stable")
     reached = np.cumsum(length[order])
     widest = float(width[order][np.searchsorted(reached, 0.98 * reached[-1])])
-    step = _round_up(max(widest, 1e-3) / 16, (1.0, 2.0, 2.5, 5.0, 10.0))
+    step = round_up(max(widest, 1e-3) / 16, (1.0, 2.0, 2.5, 5.0, 10.0))
     count = max(4, math.ceil(widest / step))
     classes = width_classes(metric=metric)
     sums = np.bincount(np.minimum((width / step).astype(int), count), weights=length, minlength=count + 1)
@@ -221,7 +221,7 @@ def _strip(
     classes: tuple[WidthClass, ...],
 ) -> Strip:
     start, end = min(low for low, _ in measured), max(high for _, high in measured)
-    row_m = _round_up(max(end - start, 1.0) / MOST_ROWS, (1.0, 2.0, 5.0, 10.0))
+    row_m = round_up(max(end - start, 1.0) / MOST_ROWS, (1.0, 2.0, 5.0, 10.0))
     offsets = [np.abs(crack.offset_at_m).max() for crack in cracks if crack.offset_at_m is not None]
     half_width = max(2.0, math.ceil(2 * float(np.quantile(offsets, 0.98)) + 0.2) / 2) if offsets else 2.0
     bounds = [(s.from_m, s.to_m) for s in result.sections if s.recording == recording]
@@ -296,7 +296,7 @@ def _plate(outcome: FrameOutcome, cracks: Sequence[RoadCrack], classes: tuple[Wi
     return Plate(outcome.frame.key, width, height, outline, lines)
 
 
-def _round_up(value: float, steps: Sequence[float]) -> float:
+def round_up(value: float, steps: Sequence[float]) -> float:
     """The least round number not below `value`: a step times a power of ten."""
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in steps if step * power >= value * (1 - 1e-9))
