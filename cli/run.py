@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @section_option("--section")
 @click.option("--strips/--no-strips", default=True, show_default=True,
               help="Write the road surface of each section, seen from above, to OUT/strips.")  # fmt: skip
+@click.option("--shapefile", is_flag=True, help="Write the layers as Shapefiles as well, with short names.")
 @click.option("--segment-everything", is_flag=True, help="Skip the detector and segment whole images: slower.")
 @click.option("--screen", is_flag=True, help="Let a patch classifier spare the detector road without cracks; "
               "needs --screen-weights.")  # fmt: skip
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
 @click.option("--profile", is_flag=True, help="Show at the end where the time went; timings.json holds it anyway.")
 def command(
     survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
-    section_length_m: float, strips: bool, segment_everything: bool, screen: bool, detect_weights: Path | None,
+    section_length_m: float, strips: bool, shapefile: bool, segment_everything: bool, screen: bool,
+    detect_weights: Path | None,
     segment_weights: Path | None, screen_weights: Path | None, device: str, engine: str, workers: int,
     follow_links: bool, max_mpx: int, max_unreadable: float, strict: bool, require_calibration: bool, verify: bool,
     rerun_changed: bool, profile: bool,
@@ -88,7 +90,7 @@ def command(
             measure=MeasureSettings(gamma=found.config.image.gamma), segment_everything=segment_everything,
             screen=ScreenSettings() if screen else None,
         ),
-        section_length_m=section_length_m, strips=strips,
+        section_length_m=section_length_m, strips=strips, shapefile=shapefile,
     )  # fmt: skip
     stages = load_stages(
         settings.stages, detect_weights=detect_weights, segment_weights=segment_weights,

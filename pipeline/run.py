@@ -50,6 +50,7 @@ class RunSettings:
         section_list: sections in place of those of one length.
         profiles: standards to count by, with their names.
         lane_centre_m: where the middle of the lane lies, to the right of the vehicle's path.
+        shapefile: whether the layers are written as Shapefiles as well.
     """
 
     stages: StageSettings = field(default_factory=StageSettings)
@@ -60,6 +61,7 @@ class RunSettings:
     section_list: tuple[ListedSection, ...] | None = None
     profiles: tuple[tuple[str, Profile], ...] = ()
     lane_centre_m: float = 0.0
+    shapefile: bool = False
 
 
 LEAST_UNREADABLE = 10
@@ -323,7 +325,9 @@ def _publish(
     write_section_strips(result, out, wanted=settings.strips)
     with Loader(workers, scratch=out) as loader:
         pictures = _pictures(result, rows, journal, out, loader)
-    write_products(result, out, run_info=info, pictures=pictures, seconds=seconds, profiles=tables)
+    write_products(
+        result, out, run_info=info, pictures=pictures, seconds=seconds, profiles=tables, shapefile=settings.shapefile
+    )
     return result, seconds
 
 

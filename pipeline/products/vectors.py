@@ -51,20 +51,24 @@ def write_other_layers(path: Path, result: SurveyResult, profiles: Sequence[Prof
     """Adds patterns, sections (once more for each profile) and frames to a GeoPackage, with QGIS styles, and what the
     coordinates mean.
     """
+    for name, layer in polygon_layers(result, profiles).items():
+        pyogrio.write_dataframe(layer, path, layer=name, driver="GPKG", geometry_type="Polygon")
+    pyogrio.write_dataframe(_info(result), path, layer="crackmap_info", driver="GPKG")
+    pyogrio.write_dataframe(_style_table(result, profiles), path, layer="layer_styles", driver="GPKG", FID="id")
+
+
+def polygon_layers(result: SurveyResult, profiles: Sequence[ProfileTable] = ()) -> dict[str, gpd.GeoDataFrame]:
+    """Patterns, sections, frames, and the sections by each profile, as they are written."""
     polygons = {
         "patterns": (table(PATTERN_FIELDS, result.networks), [polygon_of(n) for n in result.networks]),
         "sections": (table(SECTION_FIELDS, result.sections), [_polygon(s.outline_xy) for s in result.sections]),
         "frames": (table(FRAME_FIELDS, result.outcomes), [_polygon(o.footprint_xy) for o in result.outcomes]),
     }
-    for name, (rows, geometry) in polygons.items():
-        layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
-        pyogrio.write_dataframe(layer, path, layer=name, driver="GPKG", geometry_type="Polygon")
-        for profile in profiles if name == "sections" else ():
-            pyogrio.write_dataframe(
-                profile_layer(layer, profile), path, layer=layer_name(profile), driver="GPKG", geometry_type="Polygon"
-            )
-    pyogrio.write_dataframe(_info(result), path, layer="crackmap_info", driver="GPKG")
-    pyogrio.write_dataframe(_style_table(result, profiles), path, layer="layer_styles", driver="GPKG", FID="id")
+    layers = {
+        name: gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
+        for name, (rows, geometry) in polygons.items()
+    }
+    return layers | {layer_name(profile): profile_layer(layers["sections"], profile) for profile in profiles}
 
 
 def crs_of(output: OutputFrame) -> CRS:

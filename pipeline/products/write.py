@@ -15,6 +15,7 @@ from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.profile_tables import csv_name, write_profile_tables
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays, sha256_of
 from crackmap.pipeline.products.report import write_report
+from crackmap.pipeline.products.shapefile import write_shapefiles
 from crackmap.pipeline.products.strip_images import STRIPS_FOLDER, strip_name
 from crackmap.pipeline.products.tables import (
     write_patterns_csv,
@@ -43,6 +44,7 @@ def write_products(
     pictures: Sequence[FramePicture] = (),
     seconds: Mapping[str, float] | None = None,
     profiles: Sequence[ProfileTable] = (),
+    shapefile: bool = False,
 ) -> None:
     """Writes every product of `result` to `out`; run.json, which lists the others, and _SUCCESS.json come last.
 
@@ -56,6 +58,7 @@ def write_products(
         pictures: of frames for the report, the worst first.
         seconds: that each stage took: the only product that differs between equal runs.
         profiles: what standards say of the sections.
+        shapefile: write the layers as Shapefiles as well.
 
     Raises:
         StorageError: a product could not be written; those before it are complete.
@@ -67,6 +70,8 @@ def write_products(
     _remove(out / SUCCESS_NAME)
     _remove(out / "run.json")
     write_cracks(out, result, profiles)
+    if shapefile:
+        write_shapefiles(out, result, profiles)
     write_patterns_csv(out / "patterns.csv", result.networks)
     write_sections_csv(out / "sections.csv", result.sections)
     write_profile_tables(out, result.sections, profiles)

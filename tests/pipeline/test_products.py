@@ -471,3 +471,20 @@ def test_profiles_are_tables_layers_and_a_part_of_the_report(tmp_path):
     assert {"sections_hpms.csv", "sections_zeb.csv"} <= {item["path"] for item in run["products"]}
     write_products(result, tmp_path, run_info=INFO, profiles=tables[:1])
     assert sorted(path.name for path in tmp_path.glob("sections_*")) == ["sections_hpms.csv"]
+
+
+def test_shapefiles_hold_the_same_rows_under_names_that_fit(tmp_path):
+    result = survey(MAP, names=HOSTILE, origin=(500000.0, 6700000.0), azimuth=30.0)
+    tables = [profile_table(*load_profile("aashto-r85"), result)]
+    write_products(result, tmp_path, run_info=INFO, profiles=tables, shapefile=True)
+    for layer in ("cracks", "patterns", "sections", "frames", "sections_aashto-r85"):
+        short = pyogrio.read_dataframe(tmp_path / "shapefile" / f"{layer}.shp")
+        whole = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer=layer)
+        lists = [name for name in whole.columns if name.startswith("widths_")]
+        assert len(short) == len(whole) and len(short.columns) == len(whole.columns) - len(lists)
+        assert all(len(name) <= 10 for name in short.columns)
+        assert short.crs == whole.crs
+    cracks = pyogrio.read_dataframe(tmp_path / "shapefile" / "cracks.shp")
+    np.testing.assert_allclose(cracks.length_m, [crack.length_m for crack in result.cracks], atol=5e-4)
+    sections = pyogrio.read_dataframe(tmp_path / "shapefile" / "sections.shp")
+    assert {"crack_m", "crk_m_m", "along_m", "cover_pct"} <= set(sections.columns)
