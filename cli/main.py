@@ -26,6 +26,7 @@ COMMANDS = {
     "measure": "crackmap.cli.measure",
     "explain": "crackmap.cli.explain",
     "sections": "crackmap.cli.sections",
+    "compare": "crackmap.cli.compare",
     "calibrate": "crackmap.cli.calibrate",
     "synth": "crackmap.cli.synth",
     "models": "crackmap.cli.models",

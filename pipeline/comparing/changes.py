@@ -105,9 +105,7 @@ def _middles(a: Compared, b: Compared, matches: Matches) -> FloatArray:
     return middle
 
 
-def _status(
-    units: Units, judged: Judged, sums: Sequence[tuple[FloatArray, FloatArray]], group: int
-) -> tuple[str, str]:
+def _status(units: Units, judged: Judged, sums: Sequence[tuple[FloatArray, FloatArray]], group: int) -> tuple[str, str]:
     compared = float(units.length_a_m[group] + units.length_b_m[group])
     left_out = float(sum(parts[1][group] for parts in sums))
     unseen = float(sum(parts[0][group] for parts in sums)) - compared - left_out

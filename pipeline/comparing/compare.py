@@ -72,7 +72,9 @@ def compare_surveys(out_a: Path, out_b: Path, settings: CompareSettings) -> Comp
         OutputLockedError: a folder is in use, or its survey is described differently now than when it was run.
     """
     if out_a.resolve() == out_b.resolve():
-        raise InputError(f"{out_a}: expected two surveys, got the same folder twice; give the earlier and the later one")
+        raise InputError(
+            f"{out_a}: expected two surveys, got the same folder twice; give the earlier and the later one"
+        )
     results = [load_result(out, section_length_m=settings.section_length_m) for out in (out_a, out_b)]
     runs = {name: _identity(out, result) for name, out, result in zip("ab", (out_a, out_b), results, strict=True)}
     return compare_results(results[0], results[1], settings, outs=(out_a, out_b), runs=runs)
@@ -127,8 +129,9 @@ def compare_results(
     sections, total = tally(finder, common, side_a, side_b, matches, units, judged, changes)
     notes = [*judged.notes, *_notes(registration, axis, outs, (missing_a, missing_b))]
     return Comparison(
-        settings, registration.shift, judged.repeatability, changes, sections, total, tuple(notes), runs or {}
-    )
+        settings, registration.shift, judged.repeatability, changes, sections, total, tuple(notes), result_a.output,
+        runs or {},
+    )  # fmt: skip
 
 
 def _same(xy: FloatArray) -> FloatArray:
@@ -185,7 +188,7 @@ def _u_between(a: Survey, b: Survey) -> float | None:
         [outcome.frame.u_xy_m for outcome in survey.road.outcomes if outcome.frame.u_xy_m is not None]
         for survey in (a, b)
     ]
-    return float(np.hypot(*(np.median(values) for values in known))) if all(known) else None
+    return float(np.hypot(float(np.median(known[0])), float(np.median(known[1])))) if all(known) else None
 
 
 def _comparable(
@@ -226,9 +229,7 @@ def _side(
     return Compared(own.cracks, points, seen, left_out), missing
 
 
-def _notes(
-    registration: Registration, axis: Axis, outs: tuple[Path, Path], missing: tuple[int, int]
-) -> list[str]:
+def _notes(registration: Registration, axis: Axis, outs: tuple[Path, Path], missing: tuple[int, int]) -> list[str]:
     notes = []
     if not registration.shift.known:
         notes.append(
@@ -257,4 +258,3 @@ def _identity(out: Path, result: SurveyResult) -> dict[str, Any]:
         "covered_m": round(sum(covered), 3) if covered else None,
         "recordings": sorted({outcome.frame.recording for outcome in result.outcomes}),
     }
-

@@ -22,13 +22,19 @@ QUANTILE = 0.9
 """The spread is read at this share of the differences on one side: the middle hardly differs and says nothing."""
 
 LENGTH_LIMITS_M = (0.03, 0.5)
-WIDTH_LIMITS = (0.5, 3.0)
+WIDTH_LIMITS = (0.25, 3.0)
 LONE_LIMITS_M = (0.08, 1.0)
 """Least: what drawn roads show at best. Greatest: a comparison that would need more has another cause, such as growth
 of all cracks, and must not explain it away."""
 
 LONE_PRIOR = 3
 """The least mean length of a lone line counts like this many lines."""
+
+TAIL_LEAST_M = 0.05
+TAIL_SHARE = 0.2
+"""The greatest differences of length on one side, this share of them, tell how great chance makes them: whatever the
+length of the crack, what is lost or found is a stretch, and long stretches are rarer exponentially (peaks over a
+threshold, Pickands 1975). Student's t with the spread below would call none of them rare."""
 
 COMMON_LENGTH = 0.015
 """Of lengths, between two passes over drawn roads (docs/compare.md): light and blur differ for all cracks alike."""
@@ -39,7 +45,16 @@ COMMON_WIDTH_PX = 0.06
 WIDTH_SHARE = 0.1
 WIDTH_SPAN_M = 0.3
 """Beside junctions and tips widths are taken over from their surroundings, uncertain by a tenth (stages/measure); so
-they are all along a line shorter than this."""
+they are all along a line shorter than this, whose widening is given and not tested."""
+
+LENGTH_OFFSET_M = 0.2
+"""A crack of no length would still differ like one of this."""
+
+END_WIDTHS = 2.0
+"""Where cracks meet, the mask of one hides the other's end: by this many widths, as drawn networks show."""
+
+COVERING = float(student.isf(0.025, FREEDOM)) / 2
+"""Scale of Student's t to the standard uncertainty that is stated: two of them hold 19 differences in 20."""
 
 LEAST_TESTS = 10
 """Fewer differences on one side than this say nothing about the spread: the greatest of the limits is not to be feared,
@@ -108,8 +123,8 @@ def judge(units: Units, *, false_share: float, pixel_mm: float) -> Judged:
     """Uncertainties of all differences, and those that are real.
 
     Of what is called changed, `false_share` is expected to be false (Benjamini and Hochberg, J. Royal Statistical
-    Society B 57, 1995, over all tests of length and width): on an unchanged road nothing at all with probability
-    1 - false_share. Beside that a change must be beyond two standard uncertainties.
+    Society B 57, 1995; a third of it each for lengths, lines that stand alone, and widths): on an unchanged road nothing
+    at all is called so with probability 1 - false_share. Beside that a change must be beyond two standard uncertainties.
 
     Args:
         units: the groups.
@@ -119,24 +134,33 @@ def judge(units: Units, *, false_share: float, pixel_mm: float) -> Judged:
     both, lone = units.both, units.lone_m
     growth = units.length_b_m - units.length_a_m
     length = np.maximum(units.length_a_m, units.length_b_m)
-    shape = np.sqrt(length / (length + 1.0))
+    shape = np.sqrt((length + LENGTH_OFFSET_M) / (length + LENGTH_OFFSET_M + 1.0))
+    wide = both & (units.matched_m >= WIDTH_SPAN_M)
     stated = _width_scale(units)
     common = COMMON_LENGTH
-    common_width = max(COMMON_WIDTH_PX * pixel_mm, abs(_middle(units.widening_mm[both], units.matched_m[both])))
-    k, k_from, count = _spread(growth[both], units.u_length_m[both], shape[both], LENGTH_LIMITS_M)
-    factor, factor_from, _ = _spread(units.widening_mm[both], np.zeros(both.sum()), stated[both], WIDTH_LIMITS)
+    common_width = max(COMMON_WIDTH_PX * pixel_mm, abs(_densest(units.widening_mm[wide])))
+    own_u = np.hypot(units.u_length_m, END_WIDTHS * _width_mm(units) / 1e3)
+    k, k_from, count = _spread(growth[both], own_u[both], shape[both], LENGTH_LIMITS_M)
+    factor, factor_from, _ = _spread(units.widening_mm[wide], np.zeros(wide.sum()), stated[wide], WIDTH_LIMITS)
     mean_lone, lone_from = _lone_length(lone)
-    u_growth = np.sqrt(units.u_length_m**2 + (k * shape) ** 2 + (common * length) ** 2)
+    u_growth = np.sqrt(own_u**2 + (k * shape) ** 2 + (common * length) ** 2)
     # Of a line that stands alone all may be chance: it is not in the uncertainty of what is called new.
     u_widening = np.where(both, np.sqrt((factor * stated) ** 2 + common_width**2), np.nan)
-    p_growth = np.where(both, _two_sided(growth, u_growth), np.exp(-np.abs(lone) / mean_lone))
+    start, mean_excess = _tail(growth[both], mean_lone)
+    beyond = TAIL_SHARE * np.exp(-np.maximum(np.abs(growth) - start, 0.0) / mean_excess)
+    usual = np.maximum(_two_sided(growth, u_growth), TAIL_SHARE)
+    p_both = np.where(np.abs(growth) > start, beyond, usual)
+    p_growth = np.where(both, p_both, np.exp(-np.abs(lone) / mean_lone))
     p_growth = np.where(length > 0, p_growth, np.nan)
-    p_widening = np.where(both, _two_sided(units.widening_mm, u_widening), np.nan)
-    called = _false_discovery(np.concatenate([p_growth, p_widening]), false_share)
-    changed_length = called[: len(length)] & (~both | (np.abs(growth) > 2 * u_growth))
-    changed_width = called[len(length) :] & both & (np.abs(units.widening_mm) > 2 * np.nan_to_num(u_widening))
+    p_widening = np.where(wide, _two_sided(units.widening_mm, u_widening), np.nan)
+    u_growth, u_widening = COVERING * u_growth, COVERING * u_widening
+    share = false_share / 3
+    changed_length = _false_discovery(np.where(both, p_growth, np.nan), share) & (np.abs(growth) > 2 * u_growth)
+    changed_length |= _false_discovery(np.where(both, np.nan, p_growth), share)
+    changed_width = _false_discovery(p_widening, share)
+    changed_width &= np.abs(np.nan_to_num(units.widening_mm)) > 2 * np.nan_to_num(u_widening)
     repeatability = Repeatability(
-        k, k_from, factor, factor_from, mean_lone, lone_from, common, common_width, count
+        COVERING * k, k_from, COVERING * factor, factor_from, mean_lone, lone_from, common, common_width, count
     )  # fmt: skip
     notes = _notes(common_width, pixel_mm)
     return Judged(
@@ -145,18 +169,23 @@ def judge(units: Units, *, false_share: float, pixel_mm: float) -> Judged:
 
 
 def _width_scale(units: Units) -> FloatArray:
-    width = np.nan_to_num((units.width_a_mm + units.width_b_mm) / 2)
+    width = _width_mm(units)
     short = np.minimum(1.0, WIDTH_SPAN_M / np.maximum(units.matched_m, 1e-6))
     return np.asarray(np.sqrt(np.nan_to_num(units.u_width_mm) ** 2 + short * (WIDTH_SHARE * width) ** 2), np.float64)
 
 
-def _middle(values: FloatArray, weights: FloatArray) -> float:
-    """Median of values, each counting with its weight."""
-    if not len(values):
+def _width_mm(units: Units) -> FloatArray:
+    return np.asarray(np.nan_to_num((units.width_a_mm + units.width_b_mm) / 2), np.float64)
+
+
+def _densest(values: FloatArray) -> float:
+    """Middle of the shortest interval that holds half of the values (Rousseeuw 1984): growth of a third leaves it."""
+    if len(values) < LEAST_TESTS:
         return 0.0
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+    ordered = np.sort(values)
+    half = len(values) // 2
+    start = int(np.argmin(ordered[half:] - ordered[: len(values) - half]))
+    return float(ordered[start] + ordered[start + half]) / 2
 
 
 def _spread(
@@ -182,6 +211,17 @@ def _spread(
         middle = (low + high) / 2
         low, high = (middle, high) if too_small(middle) else (low, middle)
     return high, "estimated", len(size)
+
+
+def _tail(difference_m: FloatArray, lone_m: float) -> tuple[float, float]:
+    """Where the tail of the differences below zero begins, and the mean length by which they exceed it."""
+    size = -difference_m[difference_m < 0]
+    if len(size) < LEAST_TESTS:
+        return lone_m, lone_m
+    start = float(np.quantile(size, 1 - TAIL_SHARE))
+    excess = size[size > start] - start
+    mean = (float(excess.sum()) + LONE_PRIOR * LONE_LIMITS_M[0]) / (len(excess) + LONE_PRIOR)
+    return start, min(max(mean, TAIL_LEAST_M), LONE_LIMITS_M[1])
 
 
 def _lone_length(lone_m: FloatArray) -> tuple[float, str]:
@@ -216,6 +256,6 @@ def _notes(common_width: float, pixel_mm: float) -> tuple[str, ...]:
     if common_width <= COMMON_WIDTH_PX * pixel_mm:
         return ()
     return (
-        f"half of the matched length differs in width by {common_width:.2f} mm or more in one direction: that may be light, "
-        "focus or another camera as well as growth, and is held against every widening",
+        f"most widths differ by {common_width:.2f} mm in one direction: that may be light, focus or another camera as "
+        "well as growth of all cracks, and is held against every widening",
     )

@@ -50,7 +50,9 @@ def sample_lines(cracks: Sequence[RoadCrack], move: Move, spacing_m: float) -> S
         parts.append((np.full(count, float(number)), xy, step / size, length, width, place, bridged))
     if not parts:
         empty = np.empty(0)
-        return Samples(np.empty(0, np.int64), np.empty((0, 2)), np.empty((0, 2)), empty, empty, empty, np.empty(0, bool))
+        return Samples(
+            np.empty(0, np.int64), np.empty((0, 2)), np.empty((0, 2)), empty, empty, empty, np.empty(0, bool)
+        )
     number, xy, course, length, width, place, bridged = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Samples(number.astype(np.int64), xy, course, length, width, place, bridged.astype(bool))
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.calibration.errors import require
+from crackmap.pipeline.records import OutputFrame
 from crackmap.stages.records import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -231,6 +232,7 @@ class Comparison:
         sections: of the earlier survey, in order.
         total: of all sections; its verdict is that of the road.
         notes: what was assumed or could not be done, in sentences a user reads.
+        output: coordinates of the earlier survey, in which everything lies.
         runs: identity of both surveys, as plain values.
     """
 
@@ -241,4 +243,5 @@ class Comparison:
     sections: tuple[SectionChange, ...]
     total: SectionChange
     notes: tuple[str, ...]
+    output: OutputFrame
     runs: dict[str, Any]

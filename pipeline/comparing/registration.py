@@ -211,9 +211,7 @@ def _thinned(samples: Samples, every: int) -> Samples:
     return Samples(*(getattr(samples, name)[::every] for name in Samples.__dataclass_fields__))
 
 
-def _voted(
-    a: Samples, b: Samples, axis: Axis, knots: Knots, search_m: float, settings: CompareSettings
-) -> FloatArray:
+def _voted(a: Samples, b: Samples, axis: Axis, knots: Knots, search_m: float, settings: CompareSettings) -> FloatArray:
     """(K, 2) the shift at each knot by the votes of the pairs around it, knot after knot as smooth as they allow."""
     every = max(round(2 * BIN_M / settings.spacing_m), 1)
     a, b = _thinned(a, every), _thinned(b, every)

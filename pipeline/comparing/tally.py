@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from crackmap.pipeline.comparing.growth import Judged, Units
+from crackmap.pipeline.comparing.growth import COVERING, Judged, Units
 from crackmap.pipeline.comparing.matching import Matches
 from crackmap.pipeline.comparing.places import Axis, SeenRoad
 from crackmap.pipeline.comparing.records import STATUSES, BoolArray, Change, IntArray, SectionChange
@@ -134,11 +134,11 @@ def _row(
     u_units: FloatArray, share: FloatArray, units: Units, judged: Judged, counts: dict[str, int], threshold: float,
 ) -> SectionChange:  # fmt: skip
     growth = lengths[1] - lengths[0]
-    common_part = judged.repeatability.common_length * max(lengths)
+    common_part = COVERING * judged.repeatability.common_length * max(lengths)
     # The part of a group's uncertainty that all lengths have in common is added once, for the whole.
-    own = np.sqrt(np.maximum(u_units**2 - (share * judged.repeatability.common_length
-                                           * np.maximum(units.length_a_m, units.length_b_m)) ** 2, 0.0))  # fmt: skip
-    u_growth = float(np.hypot(np.sqrt((own**2).sum()), common_part))
+    common_own = common_part / max(*lengths, 1e-12) * share * np.maximum(units.length_a_m, units.length_b_m)
+    own = np.maximum(u_units**2 - common_own**2, 0.0)
+    u_growth = float(np.hypot(np.sqrt(own.sum()), common_part))
     widening, u_widening = _mean_widening(units, judged, share)
     verdict = SAME
     if common_m2 <= LEAST_COMMON_M2:
@@ -167,12 +167,12 @@ def _row(
 
 
 def _mean_widening(units: Units, judged: Judged, share: FloatArray) -> tuple[float | None, float | None]:
-    """Mean over the matched length, and its uncertainty; the part that all widths have in common does not average out."""
+    """Mean over the matched length, and its uncertainty: the part that widths share does not average out."""
     weight = np.where(units.both, units.matched_m * share, 0.0)
     total = float(weight.sum())
     if total <= 0:
         return None, None
-    common = judged.repeatability.common_width_mm
+    common = COVERING * judged.repeatability.common_width_mm
     own = np.nan_to_num(judged.u_widening_mm) ** 2 - common**2
     u = float(np.sqrt((weight**2 * np.maximum(own, 0.0)).sum()) / total)
     return float((weight * np.nan_to_num(units.widening_mm)).sum() / total), float(np.hypot(u, common))

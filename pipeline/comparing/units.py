@@ -22,7 +22,8 @@ class Compared:
         cracks: its lines.
         points: on them.
         seen: (N,) points on road that both surveys saw.
-        left_out: (N,) those of them that are not compared: the other survey shows something there, or a gap was bridged.
+        left_out: (N,) those of them that are not compared: the other survey shows something there, or a gap was
+            bridged.
     """
 
     cracks: Sequence[RoadCrack]

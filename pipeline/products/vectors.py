@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import geopandas as gpd
@@ -56,7 +56,8 @@ def write_other_layers(path: Path, result: SurveyResult) -> None:
         layer = gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
         pyogrio.write_dataframe(layer, path, layer=name, driver="GPKG", geometry_type="Polygon")
     pyogrio.write_dataframe(_info(result), path, layer="crackmap_info", driver="GPKG")
-    pyogrio.write_dataframe(_style_table(result), path, layer="layer_styles", driver="GPKG", FID="id")
+    styles = layer_styles(result.output, directed=not result.of_rasters)
+    pyogrio.write_dataframe(style_table(styles), path, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def crs_of(output: OutputFrame) -> CRS:
@@ -81,9 +82,8 @@ def _info(result: SurveyResult) -> pd.DataFrame:
     return pd.DataFrame({"name": list(rows), "value": list(rows.values())})
 
 
-def _style_table(result: SurveyResult) -> pd.DataFrame:
-    """The table in which QGIS looks for the default style of a layer; column names are QGIS's."""
-    styles = layer_styles(result.output, directed=not result.of_rasters)
+def style_table(styles: Mapping[str, str]) -> pd.DataFrame:
+    """The table in which QGIS looks for the default style (QML) of each layer; column names are QGIS's."""
     count = len(styles)
     return pd.DataFrame({
         "f_table_catalog": [""] * count,
