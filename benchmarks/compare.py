@@ -45,13 +45,15 @@ def main() -> None:
 class Score:
     """Errors of the changes of one comparison over their uncertainties, and whether those changed were found.
 
-    `growth`, `widening`: (measured - drawn) / stated uncertainty of each group. `found`, `false`, `missed`: groups.
+    `growth`, `widening`: (measured - drawn) / stated uncertainty of each group; `really`: whether its drawn length grew.
+    `false`: groups that are called changed, beside which nothing has changed in the drawing.
     """
 
     grown: bool
     compared: int
     called: int
     growth: np.ndarray
+    really: np.ndarray
     widening: np.ndarray
     false: int
 
@@ -93,16 +95,17 @@ def score_of(found: Comparison, before: RoadTruth, after: RoadTruth, *, grown: b
     compared = [change for change in found.changes if change.status != "not_comparable"]
     called = [change for change in compared if change.status in CALLED]
     truth = Truth(before, after)
-    growth, widening, false = [], [], 0
+    growth, widening, grows, false = [], [], [], 0
     for change in compared:
         length, width = truth.of(change)
         if length is not None and change.growth_m is not None and change.u_growth_m and change.matched_m > 0:
             growth.append((change.growth_m - length) / change.u_growth_m)
+            grows.append(length > 0.05)
         if width is not None and change.widening_mm is not None and change.u_widening_mm:
             widening.append((change.widening_mm - width) / change.u_widening_mm)
         really = (length or 0.0) > 0.02 or (width or 0.0) > 0.2
         false += change.status in CALLED and not really
-    return Score(grown, len(compared), len(called), np.array(growth), np.array(widening), false)
+    return Score(grown, len(compared), len(called), np.array(growth), np.array(grows, bool), np.array(widening), false)
 
 
 class Truth:
@@ -164,11 +167,14 @@ def summary(scores: Sequence[Score]) -> str:
         growth, widening = (
             np.concatenate([getattr(score, name) for score in chosen]) for name in ("growth", "widening")
         )
+        really = np.concatenate([score.really for score in chosen])
         called, compared = sum(score.called for score in chosen), sum(score.compared for score in chosen)
         false = sum(score.false for score in chosen)
         lines.append(
             f"{'grown' if grown else 'unchanged'}: {called} of {compared} cracks called changed ({false} false); "
-            f"true growth within 2 u: length {np.mean(np.abs(growth) <= 2):.1%} of {len(growth)}, "
+            f"true growth within 2 u: length {np.mean(np.abs(growth) <= 2):.1%} of {len(growth)}"
+            + (f" (of {really.sum()} that grew {np.mean(np.abs(growth[really]) <= 2):.1%})" if really.any() else "")
+            + ", "
             f"width {np.mean(np.abs(widening) <= 2):.1%} of {len(widening)}"
         )
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from crackmap.pipeline.comparing.matching import Matches
 from crackmap.pipeline.comparing.places import Move, moved_lines
 from crackmap.pipeline.comparing.records import Change, IntArray
 from crackmap.pipeline.comparing.tally import SectionFinder
-from crackmap.pipeline.comparing.units import Compared
+from crackmap.pipeline.comparing.units import Compared, summed
 from crackmap.stages.records import FloatArray
 
 DECIDED_SHARE = 0.5
@@ -29,7 +29,8 @@ def list_changes(
     """All groups in the order of the road, named «G00001»...
 
     Args:
-        a, b: both sides.
+        a: the earlier survey's side.
+        b: the later one's.
         matches: their groups.
         units: what is compared, by group.
         judged: what the differences are worth.
@@ -87,8 +88,8 @@ def _sums(side: Compared, label: IntArray, groups: int) -> tuple[FloatArray, Flo
     """Length of each group in all, and what of it on commonly seen road is left out."""
     group, length = label[side.points.crack], side.points.length_m
     return (
-        np.bincount(group, length, minlength=groups),
-        np.bincount(group[side.left_out], length[side.left_out], minlength=groups),
+        summed(group, length, groups),
+        summed(group[side.left_out], length[side.left_out], groups),
     )
 
 

@@ -63,7 +63,8 @@ def compare_surveys(out_a: Path, out_b: Path, settings: CompareSettings) -> Comp
     """What has changed on a road between two surveys.
 
     Args:
-        out_a, out_b: -o folders of finished runs, the earlier survey first.
+        out_a: -o folder of the finished run of the earlier survey.
+        out_b: of the later one.
         settings: how they are compared.
 
     Raises:

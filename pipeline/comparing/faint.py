@@ -35,7 +35,8 @@ def probability_beside(
     Args:
         road: what the survey saw, in its own coordinates.
         out: its output folder.
-        xy, course: (N, 2) points in the same coordinates, and the directions of the line there.
+        xy: (N, 2) points in the same coordinates.
+        course: (N, 2) directions of the line there.
         reach_m: how far to either side.
 
     Returns:

@@ -27,7 +27,7 @@ LONE_LIMITS_M = (0.08, 1.0)
 """Least: what drawn roads show at best. Greatest: a comparison that would need more has another cause, such as growth
 of all cracks, and must not explain it away."""
 
-LONE_PRIOR = 3
+LONE_PRIOR = 10
 """The least mean length of a lone line counts like this many lines."""
 
 TAIL_LEAST_M = 0.05
@@ -123,8 +123,8 @@ def judge(units: Units, *, false_share: float, pixel_mm: float) -> Judged:
     """Uncertainties of all differences, and those that are real.
 
     Of what is called changed, `false_share` is expected to be false (Benjamini and Hochberg, J. Royal Statistical
-    Society B 57, 1995; a third of it each for lengths, lines that stand alone, and widths): on an unchanged road nothing
-    at all is called so with probability 1 - false_share. Beside that a change must be beyond two standard uncertainties.
+    Society B 57, 1995; a third of it each for lengths, lines that stand alone, and widths), as far as the tails hold.
+    Beside that a change must be beyond two standard uncertainties.
 
     Args:
         units: the groups.

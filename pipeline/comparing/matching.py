@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from crackmap.pipeline.comparing.records import BoolArray, IntArray, Samples
+from crackmap.stages.records import FloatArray
 
 LEAST_SHARED_M = 0.10
 LEAST_SHARE = 0.5
@@ -43,8 +44,10 @@ def match_lines(
     """Points beside each other, and the groups of cracks they make.
 
     Args:
-        a, b: points of both surveys, in the same coordinates.
-        usable_a, usable_b: the points on road that both saw; others match nothing.
+        a: points of the earlier survey.
+        b: of the later one, in the same coordinates.
+        usable_a: (N,) its points on road that both saw; others match nothing.
+        usable_b: (M,) likewise.
         counts: number of cracks of a and of b.
         tolerance_m: greatest distance across the line.
         direction_deg: greatest difference of the local directions.
@@ -92,5 +95,6 @@ def _shared(own: Samples, other: Samples, partner: IntArray, counts: tuple[int, 
     return coo_matrix((own.length_m[found], places), shape=counts).tocsr()
 
 
-def _lengths(samples: Samples, usable: BoolArray, count: int) -> np.ndarray:
-    return np.bincount(samples.crack[usable], samples.length_m[usable], minlength=count)
+def _lengths(samples: Samples, usable: BoolArray, count: int) -> FloatArray:
+    lengths = np.bincount(samples.crack[usable], samples.length_m[usable], minlength=count)
+    return np.asarray(lengths, np.float64)

@@ -34,7 +34,7 @@ def sample_lines(cracks: Sequence[RoadCrack], move: Move, spacing_m: float) -> S
     """Points in the middle of equal parts of every crack, about `spacing_m` long, moved by `move`."""
     parts: list[tuple[FloatArray, ...]] = []
     lines = moved_lines([crack.line_xy for crack in cracks], move)
-    for number, (crack, line) in enumerate(zip(cracks, lines, strict=True)):
+    for index, (crack, line) in enumerate(zip(cracks, lines, strict=True)):
         along = arc_length(line)
         count = max(round(float(along[-1]) / spacing_m), 1)
         at = (np.arange(count) + 0.5) / count * along[-1]
@@ -47,7 +47,7 @@ def sample_lines(cracks: Sequence[RoadCrack], move: Move, spacing_m: float) -> S
         place = np.interp(at, along, np.arange(len(line), dtype=np.float64))
         bridged = bridged_segments(crack)[np.minimum(place.astype(np.int64), len(line) - 2)]
         length = np.full(count, (crack.length_m or 0.0) / count)
-        parts.append((np.full(count, float(number)), xy, step / size, length, width, place, bridged))
+        parts.append((np.full(count, float(index)), xy, step / size, length, width, place, bridged))
     if not parts:
         empty = np.empty(0)
         return Samples(

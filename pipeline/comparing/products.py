@@ -124,7 +124,7 @@ def _write_geopackage(path: Path, found: Comparison) -> None:
 
 def _lines(change: Change) -> shapely.MultiLineString:
     """The later survey's lines; the earlier one's where it has none."""
-    return shapely.MultiLineString([line for line in change.lines_b_xy or change.lines_a_xy])
+    return shapely.MultiLineString(list(change.lines_b_xy or change.lines_a_xy))
 
 
 def verdict(found: Comparison) -> str:

@@ -82,7 +82,7 @@ class Shift:
         chainage_m: (K,) place of the knot along it; NaN for a raster.
         residual_m: robust standard deviation of what is left between matched lines, across them.
         tolerance_m: lines match within this distance.
-        agreement: share of the earlier survey's length on commonly seen road that has a line of the later one beside it.
+        agreement: share of the earlier survey's length that has a line of the later one beside it.
     """
 
     known: bool
@@ -163,8 +163,8 @@ class Repeatability:
     """By how much two surveys of an unchanged crack differ.
 
     Attributes:
-        length_m: standard uncertainty of the difference in length of a long crack, beside those of both lengths; that of
-            a crack of length L is less by the root of L / (L + 1 m).
+        length_m: standard uncertainty of the difference in length of a long crack, beside those of both lengths and
+            of its width; that of a crack of length L is less by the root of (L + 0.2 m) / (L + 1.2 m).
         width_factor: factor on the stated uncertainties of both widths: their common part cancels in a difference.
         lone_m: mean length of a line that one survey has and the other not, although nothing has changed.
         length_from, width_from, lone_from: "estimated" from this comparison, or "least" or "greatest" where the

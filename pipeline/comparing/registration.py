@@ -8,11 +8,13 @@ and change little from one to the next (least squares, point to line, as in Chen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, identity
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
@@ -93,10 +95,7 @@ def knots_of(axis: Axis) -> Knots:
         own = axis.chainage_m[axis.stream == number]
         if not len(own):
             continue
-        if not axis.has_chainage:
-            at = np.array([np.nan])
-        else:
-            at = np.arange(own.min(), own.max() + KNOT_M, KNOT_M)
+        at = np.arange(own.min(), own.max() + KNOT_M, KNOT_M) if axis.has_chainage else np.array([np.nan])
         places.append(at)
         streams.append(np.full(len(at), number, np.int64))
     return Knots(np.concatenate(streams), np.concatenate(places))
@@ -143,7 +142,8 @@ def register(
     """The shift that lays the later survey's cracks on the earlier one's.
 
     Args:
-        a, b: cracks of the earlier and the later survey, on road that both saw (as far as that is known before).
+        a: cracks of the earlier survey.
+        b: of the later one.
         axis: course of the earlier survey.
         settings: how far is searched.
         u_xy_m: standard uncertainty of the difference of both positions; None if unknown.
@@ -234,7 +234,9 @@ def _voted(a: Samples, b: Samples, axis: Axis, knots: Knots, search_m: float, se
 def _chained(votes: FloatArray, knots: Knots) -> FloatArray:
     """(K, 2) bins of the chain of peaks, one a knot, with the most votes less what its jumps cost (Viterbi 1967)."""
     count, side = len(votes), votes.shape[1]
-    total, back, places = [], [], []
+    total: list[FloatArray] = []
+    places: list[FloatArray] = []
+    back: list[IntArray] = []
     neighbours = knots.neighbours
     usual = max(float(np.median(votes.max(axis=(1, 2)))), 1.0)
     for number in range(count):
@@ -267,7 +269,7 @@ def _laid(
     weights = knots.weights(axis.stream[piece], chainage)
     tree = cKDTree(a.xy)
     shift, residual = start, 0.05
-    normal, known = np.zeros((2 * len(start), 2 * len(start))), np.zeros(0)
+    whole: Any = None
     for reach in REACHES_M:
         moved = b.xy + _read(shift, weights)
         found, partner = _nearest(tree, a, moved, b, reach, settings)
@@ -280,9 +282,10 @@ def _laid(
         trust *= min(settings.spacing_m / INDEPENDENT_M, 1.0) / residual**2
         normal, known = _normal_equations(across, left, trust, [part[found] for part in weights], len(start))
         tie, pull = _ties(knots, shift, start, u_start_m)
-        step = spsolve((normal + tie).tocsc(), known + pull)
+        whole = (normal + tie).tocsr()
+        step = spsolve(whole.tocsc(), known + pull)
         shift = shift + step.reshape(-1, 2)
-    return shift, _diagonal_of_inverse((normal + tie).tocsr(), len(start)), residual
+    return shift, _diagonal_of_inverse(whole, len(start)), residual
 
 
 def _nearest(
@@ -299,43 +302,40 @@ def _nearest(
     return found, index[found, good[found].argmax(axis=1)]
 
 
-def _normal_equations(across, left, trust, weights, count):  # type: ignore[no-untyped-def]
+def _normal_equations(
+    across: FloatArray, left: FloatArray, trust: FloatArray, weights: Sequence[Any], count: int
+) -> tuple[Any, FloatArray]:
+    """Sparse matrix and right side: what the points say about the shift of each knot."""
     before, behind, share = weights
     columns = np.column_stack([2 * before, 2 * before + 1, 2 * behind, 2 * behind + 1])
     values = np.column_stack([across * (1 - share)[:, None], across * share[:, None]])
     rows = np.repeat(np.arange(len(left)), 4)
     design = coo_matrix((values.ravel(), (rows, columns.ravel())), shape=(len(left), 2 * count)).tocsr()
     weighted = design.multiply(trust[:, None]).tocsr()
-    return design.T @ weighted, np.asarray(weighted.T @ left).ravel()
+    return design.T @ weighted, np.asarray(weighted.T @ left, np.float64).ravel()
 
 
-def _ties(knots, shift, start, u_start_m):  # type: ignore[no-untyped-def]
-    """What holds knots together, and near the voted shift, when the cracks do not: a matrix and its right side."""
-    count = len(shift)
+def _ties(knots: Knots, shift: FloatArray, start: FloatArray, u_start_m: float) -> tuple[Any, FloatArray]:
+    """What holds knots together, and near the voted shift, when the cracks do not: sparse matrix and right side."""
+    size = shift.size
     pairs = np.flatnonzero(knots.neighbours)
-    stiff = 1 / DRIFT_M**2
     one, other = (np.concatenate([2 * index, 2 * index + 1]) for index in (pairs, pairs + 1))
-    loose = 1 / u_start_m**2
-    rows = np.concatenate([one, other, one, other, np.arange(2 * count)])
-    columns = np.concatenate([one, other, other, one, np.arange(2 * count)])
-    values = np.concatenate([np.full(2 * len(one), stiff), np.full(2 * len(one), -stiff), np.full(2 * count, loose)])
-    tie = coo_matrix((values, (rows, columns)), shape=(2 * count, 2 * count)).tocsr()
-    away = (shift - start).ravel()
-    elastic = coo_matrix(
-        (values[: 4 * len(one)], (rows[: 4 * len(one)], columns[: 4 * len(one)])), shape=(2 * count, 2 * count)
-    ).tocsr()
-    return tie, -(elastic @ shift.ravel()) - loose * away
+    stiff = np.full(len(one), 1 / DRIFT_M**2)
+    rows, columns = np.concatenate([one, other, one, other]), np.concatenate([one, other, other, one])
+    elastic = coo_matrix((np.concatenate([stiff, stiff, -stiff, -stiff]), (rows, columns)), shape=(size, size)).tocsr()
+    loose = identity(size, format="csr") / u_start_m**2
+    return elastic + loose, -(elastic @ shift.ravel()) - (shift - start).ravel() / u_start_m**2
 
 
-def _diagonal_of_inverse(matrix, count):  # type: ignore[no-untyped-def]
+def _diagonal_of_inverse(matrix: Any, count: int) -> FloatArray:
     """(K, 2, 2) blocks on the diagonal of the inverse of a block tridiagonal matrix, by elimination from both ends."""
     own = [matrix[2 * k : 2 * k + 2, 2 * k : 2 * k + 2].toarray() for k in range(count)]
-    next_ = [matrix[2 * k : 2 * k + 2, 2 * k + 2 : 2 * k + 4].toarray() for k in range(count - 1)]
+    off = [matrix[2 * k : 2 * k + 2, 2 * k + 2 : 2 * k + 4].toarray() for k in range(count - 1)]
     forward, backward = [own[0]], [own[-1]]
     for k in range(1, count):
-        forward.append(own[k] - next_[k - 1].T @ np.linalg.solve(forward[-1], next_[k - 1]))
+        forward.append(own[k] - off[k - 1].T @ np.linalg.solve(forward[-1], off[k - 1]))
     for k in range(count - 2, -1, -1):
-        backward.append(own[k] - next_[k] @ np.linalg.solve(backward[-1], next_[k].T))
+        backward.append(own[k] - off[k] @ np.linalg.solve(backward[-1], off[k].T))
     backward.reverse()
     return np.array([np.linalg.inv(forward[k] + backward[k] - own[k]) for k in range(count)])
 

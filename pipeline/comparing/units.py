@@ -9,7 +9,7 @@ import numpy as np
 
 from crackmap.pipeline.comparing.growth import Units
 from crackmap.pipeline.comparing.matching import Matches
-from crackmap.pipeline.comparing.records import BoolArray, Samples
+from crackmap.pipeline.comparing.records import BoolArray, IntArray, Samples
 from crackmap.pipeline.records import RoadCrack
 from crackmap.stages.records import FloatArray
 
@@ -37,15 +37,20 @@ class Compared:
         return self.seen & ~self.left_out
 
 
+def summed(number: IntArray, values: FloatArray, count: int) -> FloatArray:
+    """(count,) sum of the values with each number."""
+    return np.asarray(np.bincount(number, values, minlength=count), np.float64)
+
+
 def make_units(a: Compared, b: Compared, matches: Matches) -> Units:
     """The groups as columns."""
     (found,) = np.nonzero(matches.of_b >= 0)
     partner = matches.of_b[found]
     group, length = matches.group_b[b.points.crack[found]], b.points.length_m[found]
-    matched = np.bincount(group, length, minlength=matches.groups)
+    matched = summed(group, length, matches.groups)
 
     def mean(values: FloatArray) -> FloatArray:
-        total = np.bincount(group, length * values, minlength=matches.groups)
+        total = summed(group, length * values, matches.groups)
         return np.asarray(np.where(matched > 0, total / np.maximum(matched, 1e-12), np.nan), np.float64)
 
     width_a, width_b = a.points.width_mm[partner], b.points.width_mm[found]
@@ -64,25 +69,26 @@ def make_units(a: Compared, b: Compared, matches: Matches) -> Units:
     )
 
 
-def _added(side: Compared, group: np.ndarray, groups: int) -> FloatArray:
+def _added(side: Compared, group: IntArray, groups: int) -> FloatArray:
     of_point = group[side.points.crack]
-    return np.bincount(of_point[side.counted], side.points.length_m[side.counted], minlength=groups)
+    return summed(of_point[side.counted], side.points.length_m[side.counted], groups)
 
 
-def _u_length(side: Compared, group: np.ndarray, groups: int) -> FloatArray:
+def _u_length(side: Compared, group: IntArray, groups: int) -> FloatArray:
     """Ends are located independently of each other: the uncertainties of lines add in quadrature.
 
     A line of which a part is compared has the root of that share of its uncertainty, as in `merge`.
     """
     count = len(side.cracks)
-    whole = np.bincount(side.points.crack, side.points.length_m, minlength=count)
-    kept = np.bincount(side.points.crack[side.counted], side.points.length_m[side.counted], minlength=count)
+    whole = summed(side.points.crack, side.points.length_m, count)
+    kept = summed(side.points.crack[side.counted], side.points.length_m[side.counted], count)
     u = _stated(side.cracks, "u_length_m")
-    return np.sqrt(np.bincount(group, u**2 * kept / np.maximum(whole, 1e-12), minlength=groups))
+    return np.asarray(np.sqrt(summed(group, u**2 * kept / np.maximum(whole, 1e-12), groups)), np.float64)
 
 
 def _stated(cracks: Sequence[RoadCrack], name: str) -> FloatArray:
     """(K,) stated uncertainty of each crack; that of a crack without one is the median of the others."""
     values = np.array([np.nan if getattr(crack, name) is None else getattr(crack, name) for crack in cracks], float)
     known = values[np.isfinite(values)]
-    return np.where(np.isfinite(values), values, float(np.median(known)) if len(known) else 0.0)
+    usual = float(np.median(known)) if len(known) else 0.0
+    return np.asarray(np.where(np.isfinite(values), values, usual), np.float64)
