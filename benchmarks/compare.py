@@ -45,7 +45,8 @@ def main() -> None:
 class Score:
     """Errors of the changes of one comparison over their uncertainties, and whether those changed were found.
 
-    `growth`, `widening`: (measured - drawn) / stated uncertainty of each group; `really`: whether its drawn length grew.
+    `growth`, `widening`: (measured - drawn) / stated uncertainty of each group; `really`: whether its drawn length
+    grew.
     `false`: groups that are called changed, beside which nothing has changed in the drawing.
     """
 

@@ -62,8 +62,9 @@ def probability_beside(
 def _read(path: Path, xy: FloatArray) -> FloatArray:
     """(N,) value of the pixel under each point; 0 outside."""
     with rasterio.open(path) as file:
-        column, row = ~file.transform * (xy[:, 0], xy[:, 1])
-        pixel = np.floor(np.column_stack([column, row])).astype(np.int64)
+        a, b, c, d, e, f = tuple(~file.transform)[:6]
+        places = xy @ np.array([[a, d], [b, e]]) + [c, f]
+        pixel = np.floor(places).astype(np.int64)
         inside = ((pixel >= 0) & (pixel < (file.width, file.height))).all(axis=1)
         value = np.zeros(len(xy))
         block = pixel // BLOCK_PX

@@ -278,7 +278,8 @@ def test_synth_writes_several_passes_into_folders_of_their_own(tmp_path: Path) -
 
 
 def test_compare_finds_what_has_grown_between_two_passes_and_writes_it(tmp_path: Path) -> None:
-    drawn = invoke("synth", tmp_path, "--frames", 12, "--size", "640x480", "--gsd", 3, "--plain", "--passes", 2, "--kinds",
+        survey, out = tmp_path / f"pass{number}", tmp_path / f"out{number}"
+        done = invoke("run", survey, "-o", out, "--segment-everything", "--no-strips")
                    "arc,fractal", "--cracks", 12, "--seed", 5, "--grow-length", 40, "--grow-new", 0.2)  # fmt: skip
     assert drawn.exit_code == 0, drawn.output
     for number in (1, 2):
