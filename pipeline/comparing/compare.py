@@ -27,7 +27,7 @@ from crackmap.pipeline.comparing.places import (
     seen_road,
 )
 from crackmap.pipeline.comparing.records import BoolArray, CompareSettings, Comparison, IntArray, Samples
-from crackmap.pipeline.comparing.registration import Registration, register
+from crackmap.pipeline.comparing.registration import GREATEST_TOLERANCE_M, LEAST_AGREED_M, Registration, register
 from crackmap.pipeline.comparing.tally import SectionFinder, common_road, tally
 from crackmap.pipeline.comparing.units import Compared, make_units
 from crackmap.pipeline.products.vectors import crs_of
@@ -95,6 +95,8 @@ def compare_results(
     points_a = sample_lines(a.cracks, _same, settings.spacing_m)
     start_b = sample_lines(b.cracks, to_a, settings.spacing_m)
     registration = register(points_a, start_b, axis, settings, u_xy_m=_u_between(a, b), pixel_m=pixel_mm / 1e3)
+
+    _refuse_chance(registration, a, b, outs)
 
     def onto_a(xy: FloatArray) -> FloatArray:
         return registration.moved(to_a(xy))
@@ -176,6 +178,19 @@ def _transform(from_crs: CRS, to_crs: CRS) -> Move:
         return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])).reshape(-1, 2)
 
     return move
+
+
+def _refuse_chance(registration: Registration, a: Survey, b: Survey, outs: tuple[Path, Path]) -> None:
+    """Where lines match within a metre, cracks of two roads match by chance, and nothing would seem to change."""
+    tolerance = registration.shift.tolerance_m
+    lengths = [sum(crack.length_m or 0.0 for crack in survey.cracks) for survey in (a, b)]
+    if not registration.shift.known and tolerance > GREATEST_TOLERANCE_M and min(lengths) >= LEAST_AGREED_M:
+        raise InputError(
+            f"{outs[0]} and {outs[1]}: their cracks do not lie on each other, however far one is shifted within the "
+            f"search, and their positions tell no better than {tolerance:.2f} m which crack is which. Is it one road? "
+            "Give a greater --search if they lie farther apart. If the road was renewed in between, all its cracks are "
+            "new and there is nothing to match: read the sections of both runs"
+        )
 
 
 def _pixel_mm(cracks: Sequence[RoadCrack]) -> float:

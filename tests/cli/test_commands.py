@@ -278,14 +278,13 @@ def test_synth_writes_several_passes_into_folders_of_their_own(tmp_path: Path) -
 
 
 def test_compare_finds_what_has_grown_between_two_passes_and_writes_it(tmp_path: Path) -> None:
-        survey, out = tmp_path / f"pass{number}", tmp_path / f"out{number}"
-        done = invoke("run", survey, "-o", out, "--segment-everything", "--no-strips")
-                   "arc,fractal", "--cracks", 12, "--seed", 5, "--grow-length", 40, "--grow-new", 0.2)  # fmt: skip
+    drawn = invoke("synth", tmp_path, "--frames", 12, "--size", "640x480", "--gsd", 3, "--plain", "--passes", 2,
+                   "--kinds", "arc,fractal", "--cracks", 12, "--seed", 5,
+                   "--grow-length", 40, "--grow-new", 0.2)  # fmt: skip
     assert drawn.exit_code == 0, drawn.output
     for number in (1, 2):
-        done = invoke(
-            "run", tmp_path / f"pass{number}", "-o", tmp_path / f"out{number}", "--segment-everything", "--no-strips"
-        )
+        survey, out = tmp_path / f"pass{number}", tmp_path / f"out{number}"
+        done = invoke("run", survey, "-o", out, "--segment-everything", "--no-strips")
         assert done.exit_code == 0, done.output
     result = invoke("compare", tmp_path / "out1", tmp_path / "out2", "-o", tmp_path / "change", "--length", 5)
     assert result.exit_code == 0, result.output
