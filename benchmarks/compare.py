@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import shapely
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from crackmap.pipeline.comparing import Change, CompareSettings, Comparison, compare_surveys
 from crackmap.pipeline.synthetic import RoadTruth, TrueCrack, read_truth
@@ -96,17 +98,42 @@ def score_of(found: Comparison, before: RoadTruth, after: RoadTruth, *, grown: b
     compared = [change for change in found.changes if change.status != "not_comparable"]
     called = [change for change in compared if change.status in CALLED]
     truth = Truth(before, after)
-    growth, widening, grows, false = [], [], [], 0
-    for change in compared:
-        length, width = truth.of(change)
-        if length is not None and change.growth_m is not None and change.u_growth_m and change.matched_m > 0:
-            growth.append((change.growth_m - length) / change.u_growth_m)
-            grows.append(length > 0.05)
+    beside = [truth.beside(change) for change in compared]
+    widening, false = [], 0
+    for change, cracks in zip(compared, beside, strict=True):
+        width = truth.widening_mm(cracks)
         if width is not None and change.widening_mm is not None and change.u_widening_mm:
             widening.append((change.widening_mm - width) / change.u_widening_mm)
-        really = (length or 0.0) > 0.02 or (width or 0.0) > 0.2
-        false += change.status in CALLED and not really
-    return Score(grown, len(compared), len(called), np.array(growth), np.array(grows, bool), np.array(widening), false)
+        if change.status in CALLED:
+            false += not (truth.growth_m(cracks) > 0.02 or (width or 0.0) > 0.2)
+    growth, grows = length_errors(compared, beside, truth)
+    return Score(grown, len(compared), len(called), growth, grows, np.array(widening), false)
+
+
+def length_errors(
+    changes: Sequence[Change], beside: Sequence[frozenset[int]], truth: Truth
+) -> tuple[np.ndarray, np.ndarray]:
+    """(measured - drawn) / uncertainty of cracks, each with all the changes beside it; and which of them grew.
+
+    A drawn crack that was found in parts which do not touch is several changes: their growth adds up to its own.
+    """
+    count = len(changes)
+    rows = [index for index, cracks in enumerate(beside) for _ in cracks]
+    columns = [count + crack for cracks in beside for crack in cracks]
+    size = count + len(truth.after.cracks)
+    _, label = connected_components(coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(size, size)))
+    errors, grows = [], []
+    for number in np.unique(label[:count]):
+        chosen = [change for change, of in zip(changes, label[:count], strict=True) if of == number]
+        if not any(change.matched_m > 0 for change in chosen):
+            continue
+        drawn = truth.growth_m(np.flatnonzero(label[count:] == number).tolist())
+        measured = sum(change.growth_m or 0.0 for change in chosen)
+        # What stands alone and is not called new or gone is chance, as in the sections.
+        u = [abs(c.growth_m or 0.0) if c.status == "faint" else c.u_growth_m or 0.0 for c in chosen]
+        errors.append((measured - drawn) / np.hypot.reduce(u))
+        grows.append(drawn > 0.05)
+    return np.array(errors), np.array(grows, bool)
 
 
 class Truth:
@@ -117,29 +144,31 @@ class Truth:
         self.after = after
         self.tree = shapely.STRtree([shapely.LineString(after.to_map_xy(crack.road_xy_m)) for crack in after.cracks])
 
-    def of(self, change: Change) -> tuple[float | None, float | None]:
-        """Drawn growth of the cracks beside a change, metres, and of their mean width, mm; None without any.
-
-        Of the length of a new crack all is growth. Widths are compared where both drives have the crack.
-        """
-        lines = [shapely.LineString(line) for line in (*change.lines_a_xy, *change.lines_b_xy)]
-        beside: set[int] = set()
-        for line in lines:
+    def beside(self, change: Change) -> frozenset[int]:
+        """Numbers of the drawn cracks that share at least half of a line of the change, or of their own length."""
+        found: set[int] = set()
+        for line in map(shapely.LineString, (*change.lines_a_xy, *change.lines_b_xy)):
             for index in self.tree.query(line, predicate="dwithin", distance=NEAR_M).tolist():
-                shared = line.buffer(NEAR_M).intersection(self.tree.geometries[index]).length
-                if shared > 0.5 * min(line.length, self.tree.geometries[index].length):
-                    beside.add(index)
-        if not beside:
-            return None, None
-        length, widths, weights = 0.0, [], []
-        for index in sorted(beside):
-            new = self.after.cracks[index]
-            old = self.before.get(new.crack_id)
-            length += new.length_m - (old.length_m if old else 0.0)
-            if old:
-                widths.append(mean_widening_mm(old, new))
-                weights.append(old.length_m)
-        return length, float(np.average(widths, weights=weights)) if widths else None
+                crack = self.tree.geometries[index]
+                if line.buffer(NEAR_M).intersection(crack).length > 0.5 * min(line.length, crack.length):
+                    found.add(index)
+        return frozenset(found)
+
+    def growth_m(self, cracks: Iterable[int]) -> float:
+        """Drawn growth in length; of a new crack all of it."""
+        chosen = [self.after.cracks[index] for index in cracks]
+        old = [self.before[crack.crack_id] for crack in chosen if crack.crack_id in self.before]
+        return sum(crack.length_m for crack in chosen) - sum(crack.length_m for crack in old)
+
+    def widening_mm(self, cracks: Iterable[int]) -> float | None:
+        """Drawn mean widening of the cracks that both drives saw; None without any."""
+        pairs = [(self.before.get(self.after.cracks[i].crack_id), self.after.cracks[i]) for i in sorted(cracks)]
+        known = [(old, new) for old, new in pairs if old is not None]
+        if not known:
+            return None
+        return float(
+            np.average([mean_widening_mm(*pair) for pair in known], weights=[old.length_m for old, _ in known])
+        )
 
 
 def mean_widening_mm(old: TrueCrack, new: TrueCrack) -> float:

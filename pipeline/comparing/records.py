@@ -82,7 +82,7 @@ class Shift:
         chainage_m: (K,) place of the knot along it; NaN for a raster.
         residual_m: robust standard deviation of what is left between matched lines, across them.
         tolerance_m: lines match within this distance.
-        agreement: share of the earlier survey's length that has a line of the later one beside it.
+        agreement: length on which lines lie beside each other, as a share of the length of the survey with less.
     """
 
     known: bool

@@ -49,9 +49,10 @@ GREATEST_TOLERANCE_M = 0.15
 UNKNOWN_TOLERANCE_M = 1.0
 """Limit where the shift could not be found."""
 
-LEAST_AGREEMENT = 0.2
+LEAST_AGREEMENT = 0.4
 CHANCE_FACTOR = 2.0
-"""A shift is believed if this share of the length agrees under it, and this many times what agrees elsewhere."""
+"""A shift is believed if this share of the length of the survey with less of it agrees under it, and this many times
+what agrees with a mirrored road under the shift that is best for that."""
 
 LEAST_AGREED_M = 1.0
 
@@ -151,14 +152,18 @@ def register(
     """
     knots = knots_of(axis)
     search = settings.search_m or float(np.clip(3 * (u_xy_m or DEFAULT_SEARCH_M / 3), *SEARCH_LIMITS_M))
-    start = np.zeros((len(knots.stream), 2))
+    least = max(LEAST_TOLERANCE_M, 3 * pixel_m)
     if len(a.xy) and len(b.xy):
-        start = _voted(a, b, axis, knots, search, settings)
-        shift_xy, information, residual = _laid(a, b, axis, knots, start, settings, u_xy_m or search / 2)
-        tolerance = float(np.clip(4 * residual, max(LEAST_TOLERANCE_M, 3 * pixel_m), GREATEST_TOLERANCE_M))
-        agreement, agreed_m, chance = _agreement(a, b, axis, knots, shift_xy, tolerance, settings)
-        if agreement >= max(LEAST_AGREEMENT, CHANCE_FACTOR * chance) and agreed_m >= LEAST_AGREED_M:
-            return _registration(axis, knots, shift_xy, information, residual, tolerance, agreement)
+        shift_xy, covariance, residual = _fitted(a, b, axis, knots, search, settings, u_xy_m)
+        tolerance = float(np.clip(4 * residual, least, GREATEST_TOLERANCE_M))
+        agreed_m = _agreed_m(a, b, axis, knots, shift_xy, tolerance, settings)
+        # A mirrored road has the same cracks as densely, so what agrees with it agrees by chance.
+        decoy = _mirrored(b, axis)
+        chance_xy, _, _ = _fitted(a, decoy, axis, knots, search, settings, u_xy_m)
+        chance_m = _agreed_m(a, decoy, axis, knots, chance_xy, tolerance, settings)
+        agreement = agreed_m / max(min(float(a.length_m.sum()), float(b.length_m.sum())), 1e-9)
+        if agreement >= LEAST_AGREEMENT and agreed_m >= max(LEAST_AGREED_M, CHANCE_FACTOR * chance_m):
+            return _registration(axis, knots, shift_xy, covariance, residual, tolerance, agreement)
     u = u_xy_m if u_xy_m is not None else DEFAULT_SEARCH_M / 3
     return _unknown(axis, knots, u)
 
@@ -340,22 +345,28 @@ def _diagonal_of_inverse(matrix: Any, count: int) -> FloatArray:
     return np.array([np.linalg.inv(forward[k] + backward[k] - own[k]) for k in range(count)])
 
 
-def _agreement(
+def _fitted(
+    a: Samples, b: Samples, axis: Axis, knots: Knots, search_m: float, settings: CompareSettings, u_xy_m: float | None
+) -> tuple[FloatArray, FloatArray, float]:
+    """Voted, then laid: see `_laid`."""
+    start = _voted(a, b, axis, knots, search_m, settings)
+    return _laid(a, b, axis, knots, start, settings, u_xy_m or search_m / 2)
+
+
+def _mirrored(b: Samples, axis: Axis) -> Samples:
+    """The points on the other side of the road's axis."""
+    piece, _, offset = axis.locate(b.xy)
+    ahead = axis.ahead(piece)
+    right = np.column_stack([ahead[:, 1], -ahead[:, 0]])
+    course = b.course - 2 * (b.course * right).sum(axis=1)[:, None] * right
+    return replace(b, xy=b.xy - 2 * offset[:, None] * right, course=course)
+
+
+def _agreed_m(
     a: Samples, b: Samples, axis: Axis, knots: Knots, shift: FloatArray, tolerance: float, settings: CompareSettings
-) -> tuple[float, float, float]:
-    """Share and length of a with a line of b beside it, and the share at shifts that are surely wrong."""
+) -> float:
+    """Length of a with a line of b beside it."""
     piece, chainage, _ = axis.locate(b.xy)
     moved = b.xy + _read(shift, knots.weights(axis.stream[piece], chainage))
-
-    def agreeing(places: FloatArray) -> float:
-        found, _ = _nearest(cKDTree(places), _as_at(b, places), a.xy, a, tolerance, settings)
-        return float(a.length_m[found].sum())
-
-    agreed = agreeing(moved)
-    wrong = [agreeing(moved + np.array([x, y])) for x, y in ((0.7, 0.5), (-0.5, 0.7), (-0.7, -0.5), (0.5, -0.7))]
-    total = max(float(a.length_m.sum()), 1e-9)
-    return agreed / total, agreed, float(np.median(wrong)) / total
-
-
-def _as_at(samples: Samples, xy: FloatArray) -> Samples:
-    return replace(samples, xy=xy)
+    found, _ = _nearest(cKDTree(moved), replace(b, xy=moved), a.xy, a, tolerance, settings)
+    return float(a.length_m[found].sum())

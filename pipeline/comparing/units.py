@@ -77,13 +77,17 @@ def _added(side: Compared, group: IntArray, groups: int) -> FloatArray:
 def _u_length(side: Compared, group: IntArray, groups: int) -> FloatArray:
     """Ends are located independently of each other: the uncertainties of lines add in quadrature.
 
-    A line of which a part is compared has the root of that share of its uncertainty, as in `merge`.
+    A line of which a part is compared has the root of that share of its uncertainty, as in `merge`. What is left
+    out may be anything from none to all of a difference: evenly spread, that is its length / sqrt(3) from it.
     """
     count = len(side.cracks)
     whole = summed(side.points.crack, side.points.length_m, count)
     kept = summed(side.points.crack[side.counted], side.points.length_m[side.counted], count)
     u = _stated(side.cracks, "u_length_m")
-    return np.asarray(np.sqrt(summed(group, u**2 * kept / np.maximum(whole, 1e-12), groups)), np.float64)
+    left_out = side.left_out & ~side.points.bridged
+    aside = summed(group[side.points.crack[left_out]], side.points.length_m[left_out], groups)
+    variance = summed(group, u**2 * kept / np.maximum(whole, 1e-12), groups) + aside**2 / 3
+    return np.asarray(np.sqrt(variance), np.float64)
 
 
 def _stated(cracks: Sequence[RoadCrack], name: str) -> FloatArray:
