@@ -28,6 +28,7 @@ COMMANDS = {
     "sections": "crackmap.cli.sections",
     "maps": "crackmap.cli.maps",
     "view": "crackmap.cli.view",
+    "compare": "crackmap.cli.compare",
     "calibrate": "crackmap.cli.calibrate",
     "synth": "crackmap.cli.synth",
     "models": "crackmap.cli.models",

@@ -42,6 +42,14 @@ KIND_NAMES = "straight,arc,fractal,branch,network"
               help="Sigma of the sensor noise, grey levels.")  # fmt: skip
 @click.option("--jpeg", "jpeg_quality", default=92, show_default=True, type=click.IntRange(1, 100),
               help="JPEG quality.")  # fmt: skip
+@click.option("--grow-length", "grow_length_percent", default=0.0, show_default=True, type=click.FloatRange(0, 1000),
+              help="In passes after the first: growing cracks are longer by this many per cent.")  # fmt: skip
+@click.option("--grow-width", "grow_width_mm", default=0.0, show_default=True, type=click.FloatRange(0, 100),
+              help="... and wider by this many mm.")  # fmt: skip
+@click.option("--grow-share", default=0.3, show_default=True, type=click.FloatRange(0, 1),
+              help="Share of the cracks (with their branches, or networks) that grow so.")  # fmt: skip
+@click.option("--grow-new", "grow_new_share", default=0.0, show_default=True, type=click.FloatRange(0, 10),
+              help="New cracks in passes after the first, as a share of those there were.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same survey.")
 def command(
     out: Path,
@@ -71,6 +79,7 @@ def command(
       crackmap synth road --camera forward --frames 50 --seed 7
       crackmap synth road --gsd 1.0,2.5 --kinds fractal,branch --plain
       crackmap synth road --passes 2 --gnss-noise 0.02
+      crackmap synth road --passes 2 --grow-length 30 --grow-width 2 --grow-new 0.1
     """
     from crackmap.pipeline.synthetic import SyntheticSettings, write_survey
 

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -261,6 +262,17 @@ def load_result(out: Path, *, section_length_m: float) -> SurveyResult:
     with _reopened(out) as (survey, journal):
         rows = _valid_rows(survey, journal)
         return assemble(survey, rows, journal.cracks, RunSettings(section_length_m=section_length_m))
+
+
+def run_facts(out: Path) -> dict[str, Any]:
+    """What decided a finished run's numbers (version, weights, engine, settings, survey) and its command.
+
+    Raises:
+        InputError: `out` holds no finished run, or its survey folder has moved.
+        OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
+    """
+    with _reopened(out) as (_, journal):
+        return {**journal.fact("settings"), "command": journal.fact("source")["command"]}
 
 
 @contextmanager

@@ -109,8 +109,21 @@ def _finished(request: openvino.InferRequest) -> tuple[NDArray[Any], ...]:
     return tuple(np.array(tensor.data) for tensor in request.output_tensors)
 
 
+@cache
+def _first_inference() -> None:
+    """Lets the bindings finish starting: where two threads make their first inference at once, one holds Python's lock
+    and waits for the other, which waits for the lock, for ever.
+    """
+    numbers = openvino.opset13.parameter([1], np.float32)
+    model = openvino.Model([openvino.opset13.relu(numbers)], [numbers], "first")
+    request = _core().compile_model(model, "CPU").create_infer_request()
+    request.start_async([np.zeros(1, np.float32)], share_inputs=True)
+    _finished(request)
+
+
 def openvino_engine(graph: nn.Module, *, key: str = "", streams: int = 1) -> OpenVinoEngine:
     """The engine of a graph, see `crackmap.stages.runtime.choose_engine`."""
+    _first_inference()
     streams = min(streams, cpu_count())
     settings = {
         "INFERENCE_PRECISION_HINT": precision(),

@@ -61,7 +61,7 @@ def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str
     metric = output.unit == "m"
     unit, attribute = ("mm", "mean_w_mm") if metric else ("px", "mean_w_px")
     cracks = [
-        (item.least, item.below or 1e9, item.label(unit), _line(item.colour, 0.4 + 0.2 * number))
+        (item.least, item.below or 1e9, item.label(unit), line_symbol(item.colour, 0.4 + 0.2 * number))
         for number, item in enumerate(width_classes(metric=metric))
     ]
     bounds = (0.0, 0.1, 0.5, 1.0, 2.0, 1e9)
@@ -69,16 +69,16 @@ def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str
     density, meaning = ("crack_m_per_m", "m of crack per m") if directed else ("crack_area_pct", "% of area")
     sections = [
         (low, high, f"{low:g} to {high:g} {meaning}" if high < 1e9 else f"over {low:g} {meaning}",
-         _fill(colour, "#5b6470", 90))
+         fill_symbol(colour, "#5b6470", 90))
         for low, high, colour in zip(bounds[:-1], bounds[1:], shades, strict=True)
     ]  # fmt: skip
-    frames = [(name, name, _fill(colour, colour, 40)) for name, colour in STATUS_COLOURS.items()]
-    patterns = [(name, name, _fill(colour, colour, 60)) for name, colour in PATTERN_COLOURS.items()]
+    frames = [(name, name, fill_symbol(colour, colour, 40)) for name, colour in STATUS_COLOURS.items()]
+    patterns = [(name, name, fill_symbol(colour, colour, 60)) for name, colour in PATTERN_COLOURS.items()]
     return {
         "cracks": _graduated(attribute, cracks, "line"),
-        "patterns": _categorised("kind", patterns),
+        "patterns": categorised("kind", patterns),
         "sections": _graduated(density, sections, "fill"),
-        "frames": _categorised("status", frames),
+        "frames": categorised("status", frames),
     }
 
 
@@ -92,8 +92,8 @@ def profile_style(profile: ProfileTable) -> str:
     if rule is not None:
         places = np.linspace(0, len(GRADE_COLOURS) - 1, len(rule.names)) if len(rule.names) > 3 else range(3)
         colours = [GRADE_COLOURS[round(place)] for place in places]
-        return _categorised("grade", [
-            (name, name, _fill(colour, "#5b6470", 150)) for name, colour in zip(rule.names, colours, strict=False)
+        return categorised("grade", [
+            (name, name, fill_symbol(colour, "#5b6470", 150)) for name, colour in zip(rule.names, colours, strict=False)
         ])  # fmt: skip
     name = next((column.name for column in profile.columns if column.name.endswith("_pct")), profile.columns[0].name)
     values = [value for value in profile.column(name) if isinstance(value, float)]
@@ -101,7 +101,7 @@ def profile_style(profile: ProfileTable) -> str:
     steps = [(n * step, (n + 1) * step) for n in range(len(GRADE_COLOURS))]
     steps[-1] = (steps[-1][0], 1e9)
     return _graduated(name, [
-        (low, high, f"{low:.3g} to {high:.3g}" if high < 1e9 else f"over {low:.3g}", _fill(colour, "#5b6470", 150))
+        (low, high, f"{low:.3g} to {high:.3g}" if high < 1e9 else f"over {low:.3g}", fill_symbol(colour, "#5b6470", 150))
         for (low, high), colour in zip(steps, GRADE_COLOURS, strict=True)
     ], "fill")  # fmt: skip
 
@@ -116,14 +116,16 @@ def _layer(kind: str, options: dict[str, str]) -> str:
     return f'<layer class="{kind}" enabled="1" locked="0" pass="0"><Option type="Map">{inside}</Option></layer>'
 
 
-def _line(colour: str, width_mm: float) -> str:
+def line_symbol(colour: str, width_mm: float) -> str:
+    """Symbol layer of a line "#rrggbb", as wide on paper."""
     return _layer("SimpleLine", {
         "line_color": _rgba(colour), "line_width": f"{width_mm:g}", "line_width_unit": "MM", "line_style": "solid",
         "capstyle": "round", "joinstyle": "round",
     })  # fmt: skip
 
 
-def _fill(colour: str, outline: str, alpha: int) -> str:
+def fill_symbol(colour: str, outline: str, alpha: int) -> str:
+    """Symbol layer of an area "#rrggbb" with an opacity up to 255."""
     return _layer("SimpleFill", {
         "color": _rgba(colour, alpha), "style": "solid", "outline_color": _rgba(outline), "outline_style": "solid",
         "outline_width": "0.2", "outline_width_unit": "MM",
@@ -149,7 +151,14 @@ def _graduated(attribute: str, classes: list[tuple[float, float, str, str]], kin
     )
 
 
-def _categorised(attribute: str, classes: list[tuple[str, str, str]]) -> str:
+def categorised(attribute: str, classes: list[tuple[str, str, str]], kind: str = "fill") -> str:
+    """QML that draws each value of an attribute with its symbol layer.
+
+    Args:
+        attribute: a text column.
+        classes: value, label and symbol layer (`line_symbol`, `fill_symbol`).
+        kind: "line" or "fill".
+    """
     categories = "".join(
         f'<category symbol="{n}" value={quoteattr(value)} label={quoteattr(label)} type="string" render="true"/>'
         for n, (value, label, _) in enumerate(classes)
@@ -157,7 +166,7 @@ def _categorised(attribute: str, classes: list[tuple[str, str, str]]) -> str:
     return _document(
         f'<renderer-v2 type="categorizedSymbol" attr="{attribute}" symbollevels="0" enableorderby="0" '
         f'forceraster="0"><categories>{categories}</categories>'
-        f"<symbols>{_symbols([item[2] for item in classes], 'fill')}</symbols></renderer-v2>"
+        f"<symbols>{_symbols([item[2] for item in classes], kind)}</symbols></renderer-v2>"
     )
 
 

@@ -28,12 +28,12 @@ _FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=;))(?=[\s"']*[=+\-@\uff1d\uff0b
 
 def write_patterns_csv(path: Path, patterns: Sequence[RoadNetwork]) -> None:
     """One row per pattern, equal to the `patterns` layer of the GeoPackage without its geometry."""
-    _write_records(path, PATTERN_FIELDS, patterns)
+    write_records(path, PATTERN_FIELDS, patterns)
 
 
 def write_sections_csv(path: Path, sections: Sequence[Section]) -> None:
     """One row per section, equal to the `sections` layer of the GeoPackage without its geometry."""
-    _write_records(path, SECTION_FIELDS, sections)
+    write_records(path, SECTION_FIELDS, sections)
 
 
 def write_skipped_csv(path: Path, outcomes: Iterable[FrameOutcome]) -> None:
@@ -42,7 +42,8 @@ def write_skipped_csv(path: Path, outcomes: Iterable[FrameOutcome]) -> None:
     _write(path, ["key", "status", "reason"], ([printable(o.frame.key), o.status, printable(o.reason)] for o in lost))
 
 
-def _write_records(path: Path, fields: Sequence[Field[Record]], records: Sequence[Record]) -> None:
+def write_records(path: Path, fields: Sequence[Field[Record]], records: Sequence[Record]) -> None:
+    """One row per record, its fields as columns."""
     _write(path, [field.name for field in fields], plain_rows(fields, table(fields, records)))
 
 

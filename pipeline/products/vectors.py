@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -54,7 +54,9 @@ def write_other_layers(path: Path, result: SurveyResult, profiles: Sequence[Prof
     for name, layer in polygon_layers(result, profiles).items():
         pyogrio.write_dataframe(layer, path, layer=name, driver="GPKG", geometry_type="Polygon")
     pyogrio.write_dataframe(_info(result), path, layer="crackmap_info", driver="GPKG")
-    pyogrio.write_dataframe(_style_table(result, profiles), path, layer="layer_styles", driver="GPKG", FID="id")
+    styles = layer_styles(result.output, directed=not result.of_rasters)
+    styles |= {layer_name(profile): profile_style(profile) for profile in profiles}
+    pyogrio.write_dataframe(style_table(styles), path, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def polygon_layers(result: SurveyResult, profiles: Sequence[ProfileTable] = ()) -> dict[str, gpd.GeoDataFrame]:
@@ -93,10 +95,8 @@ def _info(result: SurveyResult) -> pd.DataFrame:
     return pd.DataFrame({"name": list(rows), "value": list(rows.values())})
 
 
-def _style_table(result: SurveyResult, profiles: Sequence[ProfileTable]) -> pd.DataFrame:
-    """The table in which QGIS looks for the default style of a layer; column names are QGIS's."""
-    styles = layer_styles(result.output, directed=not result.of_rasters)
-    styles |= {layer_name(profile): profile_style(profile) for profile in profiles}
+def style_table(styles: Mapping[str, str]) -> pd.DataFrame:
+    """The table in which QGIS looks for the default style (QML) of each layer; column names are QGIS's."""
     count = len(styles)
     return pd.DataFrame({
         "f_table_catalog": [""] * count,

@@ -2,8 +2,8 @@
 
 A vehicle drives a straight road in UTM zone 33 N. Cracks are lines in road metres, so length and width are known
 without looking at a pixel. Read in the order of the data: `settings` (what is asked for, the camera), `truth` (the
-records and their files), `cracks` (laid on the road), `objects` (what is no crack), `surface` (the bare road),
-`strokes` (through the camera), `frames` (one image), `write` (the survey).
+records and their files), `cracks` (laid on the road), `growth` (what later passes see), `objects` (what is no crack),
+`surface` (the bare road), `strokes` (through the camera), `frames` (one image), `write` (the survey).
 """
 
 from crackmap.pipeline.synthetic.settings import KINDS, SyntheticSettings

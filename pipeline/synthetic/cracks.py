@@ -56,13 +56,14 @@ def draw_cracks(settings: SyntheticSettings, camera: Camera) -> RoadTruth:
         # Even stretches of the road in turn: crowding stays local, and cracks are compared with neighbours only.
         middle_m = length_m * (index + rng.uniform(0, 1)) / wanted
         near = [shape for shape, _ in systems[-round(settings.cracks_per_10m * 2 + 4) :]]
-        found = _fitting(rng, kinds.pop(), width_px, middle_m, near, length_m, camera)
+        found = fitting(rng, kinds.pop(), width_px, middle_m, near, length_m, camera)
         if found is not None:
             systems.append((found.geometry(), found))
-    return _named([system for _, system in systems], length_m, settings)
+    rng = np.random.default_rng((settings.seed, 2))
+    return named([system for _, system in systems], length_m, settings, rng=rng)
 
 
-def _fitting(
+def fitting(
     rng: np.random.Generator,
     kind: str,
     width_px: float,
@@ -179,17 +180,19 @@ def _moved(system: System, shift: FloatArray) -> System:
     return System(lines, None if outline is None else np.round(outline + shift, 5), system.cell_count)
 
 
-def _named(systems: list[System], length_m: float, settings: SyntheticSettings) -> RoadTruth:
-    """Systems in order of their start along the road, with names and darkness."""
-    rng = np.random.default_rng((settings.seed, 2))
+def named(
+    systems: list[System], length_m: float, settings: SyntheticSettings, *, rng: np.random.Generator,
+    first: tuple[int, int] = (1, 1),
+) -> RoadTruth:  # fmt: skip
+    """Systems in order of their start along the road, with darkness, and names from the numbers `first` on."""
     cracks: list[TrueCrack] = []
     networks: list[TrueNetwork] = []
-    for number, system in enumerate(sorted(systems, key=lambda item: item.geometry().bounds[1]), start=1):
+    for number, system in enumerate(sorted(systems, key=lambda item: item.geometry().bounds[1]), start=first[1]):
         group = f"G{number:03d}"
         depth = rng.uniform(*settings.depth)
         for kind, line, width_mm in system.lines:
             own = round(float(np.clip(depth + rng.normal(0, 0.02), *settings.depth)), 4)
-            cracks.append(TrueCrack(f"T{len(cracks) + 1:03d}", kind, group, line, width_mm, own))
+            cracks.append(TrueCrack(f"T{first[0] + len(cracks):03d}", kind, group, line, width_mm, own))
         if system.outline_xy_m is not None:
             networks.append(TrueNetwork(group, system.outline_xy_m, system.cell_count))
     placement = Placement(ORIGIN_XY_M, settings.azimuth_deg)

@@ -65,12 +65,24 @@ class Road:
     cracks: Strokes
 
 
-def make_road(settings: SyntheticSettings, camera: Camera, truth: RoadTruth) -> Road:
-    """The road with its cracks; the darkness of each varies by a tenth along it."""
+def make_road(settings: SyntheticSettings, camera: Camera, truth: RoadTruth, later: RoadTruth | None = None) -> Road:
+    """The road with its cracks; the darkness of each varies by a tenth along it.
+
+    Args:
+        settings: optics and seed.
+        camera: that sees the road.
+        truth: of the first pass, around which everything else is laid.
+        later: the same road with cracks that have grown, as `growth.grown` gives it, painted in place of `truth`. What
+            is common to both looks the same.
+    """
     rng = np.random.default_rng((settings.seed, 5))
+    before = {crack.crack_id: crack for crack in truth.cracks}
     lines = []
-    for crack in truth.cracks:
-        depth = crack.depth * (1 + 0.1 * np.clip(smooth_noise(rng, len(crack.width_mm), 5), -2, 2))
+    for crack in (later or truth).cracks:
+        first = before.get(crack.crack_id, crack)
+        depth = crack.depth * (1 + 0.1 * np.clip(smooth_noise(rng, len(first.width_mm), 5), -2, 2))
+        start = int(np.flatnonzero((crack.road_xy_m == first.road_xy_m[0]).all(axis=1))[0])
+        depth = np.pad(depth, (start, len(crack.width_mm) - start - len(depth)), "edge")
         lines.append((crack.road_xy_m, crack.width_mm / 1e3, np.clip(depth, 0.0, 0.9)))
     layers = draw_objects(settings, camera, truth)
     return Road(settings, camera, make_surface(settings, camera), layers, strokes_of(lines))

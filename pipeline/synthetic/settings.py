@@ -48,6 +48,10 @@ class SyntheticSettings:
         blur_px: sigma of the optics.
         noise_levels: sigma of the sensor noise, grey levels.
         jpeg_quality: 1 to 100.
+        grow_share: share of the crack systems that have grown in all passes after the first.
+        grow_length_percent: how much longer their cracks are then, at their free tips.
+        grow_width_mm: how much wider, less at tapered tips.
+        grow_new_share: systems that have opened since the first pass, as a share of those it saw.
         seed: same seed, same survey.
     """
 
@@ -70,6 +74,10 @@ class SyntheticSettings:
     blur_px: float = 0.6
     noise_levels: float = 2.0
     jpeg_quality: int = 92
+    grow_share: float = 0.3
+    grow_length_percent: float = 0.0
+    grow_width_mm: float = 0.0
+    grow_new_share: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,7 +93,16 @@ class SyntheticSettings:
         require(self.blur_px >= 0, "blur_px", "0 or more", self.blur_px)
         require(self.noise_levels >= 0, "noise_levels", "0 or more", self.noise_levels)
         require(1 <= self.jpeg_quality <= 100, "jpeg_quality", "1 to 100", self.jpeg_quality)
+        require(0 <= self.grow_share <= 1, "grow_share", "0 to 1", self.grow_share)
+        for name in ("grow_length_percent", "grow_width_mm", "grow_new_share"):
+            require(0 <= getattr(self, name) < np.inf, name, "0 or more", getattr(self, name))
         require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+    @property
+    def grows(self) -> bool:
+        """Whether anything changes after the first pass."""
+        changes = self.grow_length_percent > 0 or self.grow_width_mm > 0
+        return (self.grow_share > 0 and changes) or self.grow_new_share > 0
 
 
 @dataclass(frozen=True, slots=True)

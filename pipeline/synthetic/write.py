@@ -14,6 +14,7 @@ from pyproj import Transformer
 from crackmap.calibration.errors import InputError, StorageError, require
 from crackmap.pipeline.synthetic.cracks import draw_cracks
 from crackmap.pipeline.synthetic.frames import Pass, Road, encoded, make_road, plan_pass, render_frame
+from crackmap.pipeline.synthetic.growth import grown
 from crackmap.pipeline.synthetic.settings import SyntheticSettings, camera_of, survey_toml
 from crackmap.pipeline.synthetic.truth import RoadTruth, write_truth
 from crackmap.stages.records import FloatArray
@@ -47,7 +48,7 @@ def write_survey(
         progress: is told (done, total, name) after every image.
 
     Returns:
-        The truth, which all passes share.
+        The truth of the first pass written. All passes share it, but where `settings` let cracks grow.
 
     Raises:
         InputError: settings that cannot be drawn, or `out` holds images of another kind.
@@ -57,16 +58,19 @@ def write_survey(
     require(only_pass is None or only_pass >= 1, "only_pass", "1 or more", only_pass)
     camera = camera_of(settings)
     truth = draw_cracks(settings, camera)
+    later = grown(truth, settings, camera)
     road = make_road(settings, camera, truth)
+    grown_road = road if later is truth else make_road(settings, camera, truth, later)
     numbers = [only_pass] if only_pass is not None else list(range(1, passes + 1))
     drives = [plan_pass(settings, camera, number) for number in numbers]
     total, done = sum(drive.frames for drive in drives), 0
     for drive in drives:
         folder = out / f"pass{drive.number}" if len(drives) > 1 else out
+        seen_road, seen_truth = (road, truth) if drive.number == 1 else (grown_road, later)
         try:
-            _write_head(folder, road, drive, truth)
+            _write_head(folder, seen_road, drive, seen_truth)
             for index in range(drive.frames):
-                name = _write_frame(folder, road, drive, index)
+                name = _write_frame(folder, seen_road, drive, index)
                 done += 1
                 if progress is not None:
                     progress(done, total, name)
@@ -74,7 +78,7 @@ def write_survey(
             raise
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
-    return truth
+    return truth if numbers[0] == 1 else later
 
 
 def _write_head(folder: Path, road: Road, drive: Pass, truth: RoadTruth) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyogrio
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -274,6 +275,45 @@ def test_synth_writes_several_passes_into_folders_of_their_own(tmp_path: Path) -
     assert result.exit_code == 0, result.output
     first, second = ((tmp_path / name / "truth.json").read_bytes() for name in ("pass1", "pass2"))
     assert first == second
+
+
+def test_compare_finds_what_has_grown_between_two_passes_and_writes_it(tmp_path: Path) -> None:
+    drawn = invoke("synth", tmp_path, "--frames", 12, "--size", "640x480", "--gsd", 3, "--plain", "--passes", 2,
+                   "--kinds", "arc,fractal", "--cracks", 12, "--seed", 5,
+                   "--grow-length", 40, "--grow-new", 0.2)  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    for number in (1, 2):
+        survey, out = tmp_path / f"pass{number}", tmp_path / f"out{number}"
+        done = invoke("run", survey, "-o", out, "--segment-everything", "--no-strips")
+        assert done.exit_code == 0, done.output
+    result = invoke("compare", tmp_path / "out1", tmp_path / "out2", "-o", tmp_path / "change", "--length", 5)
+    assert result.exit_code == 0, result.output
+    assert "crack length +" in result.output and "new" in result.output
+    assert {path.name for path in (tmp_path / "change").iterdir()} == {
+        "compare.gpkg",
+        "changes.csv",
+        "change_sections.csv",
+        "compare.json",
+    }
+    changes, sections = (rows_of(tmp_path / "change" / name) for name in ("changes.csv", "change_sections.csv"))
+    report = json.loads((tmp_path / "change" / "compare.json").read_text(encoding="utf-8"))
+    for status in ("new", "longer", "unchanged"):
+        count = sum(row["status"] == status for row in changes)
+        assert count == report["total"]["counts"][status] == sum(int(row[status]) for row in sections)
+    assert {name for name, *_ in pyogrio.list_layers(tmp_path / "change" / "compare.gpkg")} == {
+        "changes",
+        "sections",
+        "layer_styles",
+    }
+    before = (tmp_path / "change" / "compare.gpkg").read_bytes()
+    again = invoke("compare", tmp_path / "out1", tmp_path / "out2", "-o", tmp_path / "change", "--length", 5, "--json")
+    assert json.loads(again.output)["total"] == report["total"]
+    assert (tmp_path / "change" / "compare.gpkg").read_bytes() == before
+    for wrong in ((tmp_path / "out1", tmp_path / "out1"), (tmp_path / "out1", tmp_path / "pass2")):
+        refused = invoke("compare", *wrong, "-o", tmp_path / "change")
+        assert isinstance(refused.exception, CrackmapError) and refused.exception.exit_code == 4
+    refused = invoke("compare", tmp_path / "out1", tmp_path / "out2", "-o", tmp_path / "out2")
+    assert isinstance(refused.exception, CrackmapError) and "folder of its own" in str(refused.exception)
 
 
 @pytest.mark.parametrize(

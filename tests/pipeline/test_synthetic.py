@@ -122,6 +122,26 @@ def test_a_second_pass_drives_the_same_road_differently(tmp_path: Path) -> None:
     assert files_of(tmp_path / "second") == two
 
 
+def test_later_passes_see_cracks_that_have_grown_by_what_is_stated_and_the_first_is_as_before(tmp_path: Path) -> None:
+    settings = SyntheticSettings(frames=12, size_wh_px=(640, 480), gsd_mm=4.0, cracks_per_10m=8, seed=2)
+    grows = replace(settings, grow_share=0.5, grow_length_percent=25, grow_width_mm=2.0, grow_new_share=0.2)
+    write_survey(tmp_path / "plain", settings)
+    write_survey(tmp_path / "grows", grows, passes=2)
+    assert files_of(tmp_path / "grows" / "pass1") == files_of(tmp_path / "plain")
+    before, after = (read_truth(tmp_path / "grows" / name) for name in ("pass1", "pass2"))
+    old = {crack.crack_id: crack for crack in before.cracks}
+    assert [crack.crack_id for crack in after.cracks][: len(old)] == list(old) and len(after.cracks) > len(old)
+    wider = [crack.mean_width_mm - old[crack.crack_id].mean_width_mm for crack in after.cracks if crack.crack_id in old]
+    assert 0.2 < np.mean([value > 1.0 for value in wider]) < 0.9
+    grown = [c.length_m / old[c.crack_id].length_m - 1 for c in after.cracks if c.crack_id in old]
+    assert max(grown) == pytest.approx(0.25, abs=1e-3) and min(grown) >= 0
+    for crack in after.cracks:
+        if crack.crack_id in old:
+            assert {tuple(point) for point in old[crack.crack_id].road_xy_m.tolist()} <= {
+                tuple(point) for point in crack.road_xy_m.tolist()
+            }
+
+
 def test_the_truth_is_read_back_as_it_was_drawn_and_the_map_shows_the_same(tmp_path: Path) -> None:
     settings = SyntheticSettings(frames=4, size_wh_px=(800, 600), gsd_mm=4.0, cracks_per_10m=8, seed=2)
     truth = write_survey(tmp_path, settings)
