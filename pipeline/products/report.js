@@ -116,8 +116,15 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
   });
 }
 
-// The map: drawn when it comes into view, so that the page is there at once.
+// The map, and the library that draws it, wait until they are in view and the page has nothing else to do.
+function runLater(id) {
+  const script = document.createElement("script");
+  script.textContent = document.getElementById(id).textContent;
+  document.head.append(script);
+}
+
 function drawMap(place) {
+  for (const library of document.querySelectorAll("script[id^=library-]")) runLater(library.id);
   const map = read("map-data");
   const { figure, show: showPlot } = Bokeh.Plotting;
   const ink = style("--ink"), soft = style("--soft"), rule = style("--rule");
@@ -160,9 +167,12 @@ function drawMap(place) {
 }
 
 const place = document.getElementById("map-place");
-if (place && window.Bokeh) {
+if (place) {
   const watch = new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) { watch.disconnect(); drawMap(place); }
+    if (entries.some((entry) => entry.isIntersecting)) {
+      watch.disconnect();
+      setTimeout(() => drawMap(place), 150);
+    }
   }, { rootMargin: "200px" });
   watch.observe(place);
 }

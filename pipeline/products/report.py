@@ -109,7 +109,7 @@ def write_report(
     items = crack_items(result, drawn, pictures)
     on_map = map_item(result, drawn)
     bars = charts.orientation_histogram(cracks, directed=not result.of_rasters)
-    scripts = [*(map_library() if on_map is not None else ()), _asset("report.js")]
+    libraries, script = map_library() if on_map is not None else (), _asset("report.js")
     html = environment.from_string(template).render(
         result=result,
         summary=summarise(result),
@@ -134,8 +134,9 @@ def write_report(
         worst=[_worst(picture) for picture in pictures[:WITH_MASK]],
         statuses=_statuses(result),
         css=_asset("report.css"),
-        scripts=scripts,
-        script_hashes=" ".join(_hash(script) for script in scripts),
+        libraries=libraries,
+        script=script,
+        script_hashes=" ".join(_hash(text) for text in (script, *libraries)),
         crack_json=embedded(items),
         picture_jsons=[embedded(item) for item in picture_items(pictures)],
         map=None if on_map is None else embedded(on_map),

@@ -100,10 +100,16 @@ def profile_style(profile: ProfileTable) -> str:
     step = max([*values, 1e-6]) / len(GRADE_COLOURS)
     steps = [(n * step, (n + 1) * step) for n in range(len(GRADE_COLOURS))]
     steps[-1] = (steps[-1][0], 1e9)
-    return _graduated(name, [
-        (low, high, f"{low:.3g} to {high:.3g}" if high < 1e9 else f"over {low:.3g}", fill_symbol(colour, "#5b6470", 150))
+    classes = [
+        (
+            low,
+            high,
+            f"{low:.3g} to {high:.3g}" if high < 1e9 else f"over {low:.3g}",
+            fill_symbol(colour, "#5b6470", 150),
+        )
         for (low, high), colour in zip(steps, GRADE_COLOURS, strict=True)
-    ], "fill")  # fmt: skip
+    ]
+    return _graduated(name, classes, "fill")
 
 
 def _rgba(colour: str, alpha: int = 255) -> str:
