@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.publish import remove_strays
 from crackmap.pipeline.products.strip_images import write_section_strips
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
+from crackmap.pipeline.review.corrections import bring_up_to_date, resting_note
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.records import Crack
@@ -170,7 +171,7 @@ def run_survey(
                     losses.add(row)
         journal.set_fact("source", {**survey.source, "command": command})
         middle = time.perf_counter()
-        result, seconds = _publish(survey, journal, out, settings)
+        result, seconds = publish(survey, journal, out, settings)
     wall_s = {"frames": middle - start, "products": time.perf_counter() - middle}
     pixels = sum(frame.size_wh_px[0] * frame.size_wh_px[1] for frame in todo)
     return RunSummary(result, total - len(todo), seconds, wall_s, pixels)
@@ -236,9 +237,9 @@ def rebuild(out: Path, *, section_length_m: float, strips: bool = True) -> Surve
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run.
     """
-    with _reopened(out) as (survey, journal):
+    with reopened(out) as (survey, journal):
         settings = RunSettings(section_length_m=section_length_m, strips=strips)
-        result, _ = _publish(survey, journal, out, settings)
+        result, _ = publish(survey, journal, out, settings)
     return result
 
 
@@ -249,13 +250,19 @@ def load_result(out: Path, *, section_length_m: float) -> SurveyResult:
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
     """
-    with _reopened(out) as (survey, journal):
+    with reopened(out) as (survey, journal):
         rows = _valid_rows(survey, journal)
         return assemble(survey, rows, journal.cracks, RunSettings(section_length_m=section_length_m))
 
 
 @contextmanager
-def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
+def reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
+    """The survey and the journal of a finished run, whose lock is held until the block ends.
+
+    Raises:
+        InputError: `out` holds no finished run, or its survey folder has moved.
+        OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
+    """
     if not (out / JOURNAL_NAME).exists():
         raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
     with open_journal(out) as journal:
@@ -291,12 +298,21 @@ def _as_gsd(value: float | list[float] | None) -> float | tuple[float, float] | 
     return (value[0], value[1]) if isinstance(value, list) else value
 
 
-def _publish(
+def publish(
     survey: Survey, journal: Journal, out: Path, settings: RunSettings
 ) -> tuple[SurveyResult, dict[str, float]]:
-    """Writes all products from the journal; returns the result and the seconds per stage."""
+    """Writes all products from the journal; returns the result and the seconds per stage.
+
+    Raises:
+        StorageError: a product cannot be written.
+    """
+    products = {"section_length_m": settings.section_length_m, "strips": settings.strips}
+    if journal.fact("products") != products:
+        journal.set_fact("products", products)
+    resting = bring_up_to_date(survey, journal, out)
     source, rows = journal.fact("source"), _valid_rows(survey, journal)
     result = assemble(survey, rows, journal.cracks, settings)
+    result = replace(result, notes=(*result.notes, *map(resting_note, resting)))
     seconds = _total_seconds(rows.values())
     info = {
         "crackmap": version("crackmap"),
@@ -306,6 +322,8 @@ def _publish(
         "networks": asdict(settings.networks),
         "section_length_m": settings.section_length_m,
     }
+    if corrections := [{"key": one.key, **asdict(one.told)} for one in journal.corrections() if one.key not in resting]:
+        info["corrections"] = corrections
     write_section_strips(result, out, wanted=settings.strips)
     write_products(result, out, run_info=info, pictures=_pictures(result, rows, journal.cracks), seconds=seconds)
     return result, seconds
@@ -320,15 +338,15 @@ def assemble(
     survey: Survey, rows: Mapping[str, JournalRow], cracks_of: CracksOf, settings: RunSettings
 ) -> SurveyResult:
     """The result of a survey as a function of its journal alone."""
-    copies = _copies(survey, rows)
-    outcomes = [_outcome(frame, rows.get(frame.key), copies.get(frame.key)) for frame in survey.frames]
+    twins = copies(survey, rows)
+    outcomes = [_outcome(frame, rows.get(frame.key), twins.get(frame.key)) for frame in survey.frames]
     cracks = merge_cracks(
-        [frame for frame in survey.frames if frame.key in rows and frame.key not in copies],
+        [frame for frame in survey.frames if frame.key in rows and frame.key not in twins],
         lambda frame: cracks_of(frame.key), settings=settings.merge,
     )  # fmt: skip
     outcomes, cracks = along_route(outcomes, cracks, survey.routing)
     for frame, reason in survey.unplaced:
-        outcomes.append(_without_position(frame, rows.get(frame.key), reason, copies.get(frame.key)))
+        outcomes.append(_without_position(frame, rows.get(frame.key), reason, twins.get(frame.key)))
     outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
     cracks, networks = find_patterns(cracks, settings=settings.networks)
     sections = make_sections(outcomes, cracks, length_m=settings.section_length_m, output=survey.output)
@@ -336,20 +354,20 @@ def assemble(
     return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, networks)
 
 
-def _copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:
+def copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:
     """Key of a frame whose file is the same as that of an earlier one -> key of that one.
 
     A camera that hangs, or a folder copied twice: the road of the later ones was not seen.
     """
     first: dict[str, str] = {}
-    copies = {}
+    twins = {}
     for frame in survey.measurable:
         row = rows.get(frame.key)
         if row is not None and row.input_sha256:
             original = first.setdefault(row.input_sha256, frame.key)
             if original != frame.key:
-                copies[frame.key] = original
-    return copies
+                twins[frame.key] = original
+    return twins
 
 
 def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> FrameOutcome:
@@ -358,8 +376,9 @@ def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> Fram
     if original is not None:
         return FrameOutcome(frame, "duplicate", f"the same file as {original}: this stretch of road was not seen")
     return FrameOutcome(
-        frame, row.status, row.reason, footprint(frame), row.segmented_share, row.crack_count, row.mask_name
-    )
+        frame, row.status, row.reason, footprint(frame), row.segmented_share, row.crack_count, row.mask_name,
+        row.source if row.mask_name else "",
+    )  # fmt: skip
 
 
 def _without_position(frame: Frame, row: JournalRow | None, reason: str, original: str | None) -> FrameOutcome:
@@ -367,7 +386,7 @@ def _without_position(frame: Frame, row: JournalRow | None, reason: str, origina
     if row is None or original is not None or row.status not in ("ok", "no_crack"):
         return _outcome(frame, row, original)
     return FrameOutcome(
-        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, row.crack_count, row.mask_name
+        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, row.crack_count, row.mask_name, row.source
     )  # fmt: skip
 
 

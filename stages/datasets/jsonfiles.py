@@ -63,7 +63,8 @@ def points_of(values: Any, where: str, least: int) -> FloatArray:
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: expected points as pairs of numbers ({error}); correct the labels") from error
     require(len(points) >= least, where, f"{least} points or more", len(points))
-    require(bool(np.isfinite(points).all()), where, "finite numbers", points.tolist())
+    strange = points[~np.isfinite(points).all(axis=1)]
+    require(len(strange) == 0, where, "finite numbers", strange[:1].tolist())
     return points
 
 
