@@ -26,6 +26,8 @@ COMMANDS = {
     "measure": "crackmap.cli.measure",
     "explain": "crackmap.cli.explain",
     "sections": "crackmap.cli.sections",
+    "export": "crackmap.cli.export",
+    "import": "crackmap.cli.import_",
     "calibrate": "crackmap.cli.calibrate",
     "synth": "crackmap.cli.synth",
     "models": "crackmap.cli.models",

@@ -221,15 +221,16 @@ class Journal:
         with _storing(), self._connection:
             self._connection.executemany("DELETE FROM corrections WHERE key = ?", [(key,) for key in keys])
 
-    def corrections(self) -> Iterator[Correction]:
-        """All corrections in key order, in force or not, without their cracks.
+    def corrections(self, key: str | None = None) -> Iterator[Correction]:
+        """All corrections in key order, or that of one frame; in force or not, without their cracks.
 
         Raises:
             InputError: as `rows`.
         """
         names = [name for name in _CORRECTION_COLUMNS if name != "cracks"]
         with _reading():
-            for values in self._connection.execute(f"SELECT {', '.join(names)} FROM corrections ORDER BY key"):
+            chosen = f"SELECT {', '.join(names)} FROM corrections WHERE ?1 IS NULL OR key = ?1 ORDER BY key"
+            for values in self._connection.execute(chosen, (key,)):
                 row = dict(zip(names, values, strict=True))
                 _check_values(row)
                 row["areas"], told = tuple(json.loads(row["areas"])), json.loads(row["told"])

@@ -169,6 +169,7 @@ def run_survey(
                     journal.write(row)
                     progress(done, total, row.key)
                     losses.add(row)
+        journal.set_fact("products", {"section_length_m": settings.section_length_m, "strips": settings.strips})
         journal.set_fact("source", {**survey.source, "command": command})
         middle = time.perf_counter()
         result, seconds = publish(survey, journal, out, settings)
@@ -239,6 +240,7 @@ def rebuild(out: Path, *, section_length_m: float, strips: bool = True) -> Surve
     """
     with reopened(out) as (survey, journal):
         settings = RunSettings(section_length_m=section_length_m, strips=strips)
+        journal.set_fact("products", {"section_length_m": section_length_m, "strips": strips})
         result, _ = publish(survey, journal, out, settings)
     return result
 
@@ -306,9 +308,6 @@ def publish(
     Raises:
         StorageError: a product cannot be written.
     """
-    products = {"section_length_m": settings.section_length_m, "strips": settings.strips}
-    if journal.fact("products") != products:
-        journal.set_fact("products", products)
     resting = bring_up_to_date(survey, journal, out)
     source, rows = journal.fact("source"), _valid_rows(survey, journal)
     result = assemble(survey, rows, journal.cracks, settings)

@@ -23,8 +23,8 @@ def all_notes(result: SurveyResult) -> tuple[str, ...]:
     corrected = sum(outcome.source == "corrected" for outcome in result.outcomes)
     notes = result.notes
     if corrected:
-        notes += (f"the cracks of {corrected} of {len(result.outcomes)} frames were corrected by a person: column source "
-                  "of the frames layer; run.json says from which files",)  # fmt: skip
+        notes += (f"the cracks of {corrected} of {len(result.outcomes)} frames were corrected by a person (column "
+                  "source of the layer frames); run.json says from which files",)  # fmt: skip
     if not result.of_rasters:
         return notes
     return (*notes, RASTER_NOTE, *((OVERLAP_NOTE,) if _rasters_overlap(result) else ()))

@@ -25,6 +25,9 @@ JOINT = "joint"
 CLASSES = (CRACK, SEALED, JOINT)
 """What an area may be, by its meaning."""
 
+MASK_VALUES = {CRACK: 255, SEALED: 170, JOINT: 85}
+"""Grey values of the classes in masks."""
+
 LEAST_WIDTH_PX = 3.0
 """Outlines are drawn at least this wide, as lines of Labelme are read: from one pixel on the pixels in them hang
 together, and a hand can grip them. Widths are read in the picture all the same."""
@@ -98,19 +101,18 @@ def mask_of_areas(areas: Sequence[Area], meaning: str, size_wh_px: tuple[int, in
     mask = np.zeros((size_wh_px[1], size_wh_px[0]), bool)
     for area in areas:
         if area.meaning == meaning:
-            _fill(mask, area.rings)
+            x0, y0, window = pixels_of(area, size_wh_px)
+            mask[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]] |= window
     return mask
 
 
-def _fill(mask: Mask, rings: Sequence[FloatArray]) -> None:
-    """Adds the pixels of one area; only the window around it is looked at."""
-    points = np.concatenate(rings)
-    size = mask.shape[::-1]
-    low = np.clip(np.floor(points.min(axis=0)), 0, size).astype(int)
-    high = np.clip(np.ceil(points.max(axis=0)), low, size).astype(int)
-    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
-    if x1 > x0 and y1 > y0:
-        mask[y0:y1, x0:x1] |= filled([ring - low for ring in rings], (y1 - y0, x1 - x0))
+def pixels_of(area: Area, size_wh_px: tuple[int, int]) -> tuple[int, int, Mask]:
+    """The window (x0, y0, mask) of the image that holds all pixels of one area; empty where it has none."""
+    points = np.concatenate(area.rings)
+    low = np.clip(np.floor(points.min(axis=0)), 0, size_wh_px).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0)), low, size_wh_px).astype(int)
+    width, height = (high - low).tolist()
+    return int(low[0]), int(low[1]), filled([ring - low for ring in area.rings], (height, width))
 
 
 def areas_of_mask(mask: Mask, meaning: str) -> tuple[Area, ...]:
@@ -122,9 +124,9 @@ def areas_of_mask(mask: Mask, meaning: str) -> tuple[Area, ...]:
     )
 
 
-def label_image(areas: Sequence[Area], size_wh_px: tuple[int, int]) -> NDArray[np.uint8]:
-    """(height, width) 0 for road, else 1 + the place in CLASSES; where classes overlap the first one counts."""
+def mask_image(areas: Sequence[Area], size_wh_px: tuple[int, int]) -> NDArray[np.uint8]:
+    """(height, width) 0 for road, else the value of the class; where classes overlap the first of CLASSES counts."""
     image = np.zeros((size_wh_px[1], size_wh_px[0]), np.uint8)
-    for number, meaning in reversed(list(enumerate(CLASSES, start=1))):
-        image[mask_of_areas(areas, meaning, size_wh_px)] = number
+    for meaning in reversed(CLASSES):
+        image[mask_of_areas(areas, meaning, size_wh_px)] = MASK_VALUES[meaning]
     return image

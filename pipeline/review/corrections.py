@@ -23,8 +23,10 @@ from crackmap.pipeline.journal import CORRECTED, Correction, Journal, JournalRow
 from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name
 from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
-from crackmap.pipeline.review.areas import CRACK, JOINT, SEALED, Area, areas_of_cracks, mask_of_areas
+from crackmap.pipeline.review.areas import JOINT, Area, areas_of_cracks, mask_of_areas, pixels_of
 from crackmap.pipeline.survey import Survey
+from crackmap.stages.datasets.labels import SEALED
+from crackmap.stages.datasets.meanings import CRACK
 from crackmap.stages.measure.measure import measure
 from crackmap.stages.measure.settings import MeasureSettings
 from crackmap.stages.records import Crack, CrackMask
@@ -161,8 +163,13 @@ def cracks_of_areas(
 def without_line(areas: Sequence[Area], cracks: Sequence[Crack], size_wh_px: tuple[int, int]) -> int:
     """The number of outlines in which no line was measured: too short, too round, or where no ground is trusted."""
     lines = np.concatenate([crack.centreline_xy_px for crack in cracks] or [np.empty((0, 2))])
-    at = np.clip(np.floor(lines).astype(int), 0, np.array(size_wh_px) - 1)
-    return sum(not mask_of_areas([area], area.meaning, size_wh_px)[at[:, 1], at[:, 0]].any() for area in areas)
+    at = np.floor(lines).astype(int)
+    empty = 0
+    for area in areas:
+        x0, y0, window = pixels_of(area, size_wh_px)
+        inside = at[((at >= (x0, y0)) & (at < (x0 + window.shape[1], y0 + window.shape[0]))).all(axis=1)] - (x0, y0)
+        empty += not window[inside[:, 1], inside[:, 0]].any()
+    return empty
 
 
 def current_areas(journal: Journal, row: JournalRow, frame: Frame) -> tuple[Area, ...]:
@@ -172,7 +179,7 @@ def current_areas(journal: Journal, row: JournalRow, frame: Frame) -> tuple[Area
         InputError: the journal is damaged.
     """
     if row.source == CORRECTED:
-        return next(areas_from_plain(one) for one in journal.corrections() if one.key == row.key)
+        return areas_from_plain(next(journal.corrections(row.key)))
     return areas_of_cracks(journal.cracks(row.key), frame.size_wh_px)
 
 
