@@ -55,6 +55,7 @@ def command(out: Path, arguments: tuple[str, ...], kind: str, by: str, unchanged
                  err=True)  # fmt: skip
     for label, count in summary.left_out.items():
         echo(one_line(f"Left out, as no crack: {count} x {label}"), err=True)
-    echo(f"{len(summary.changes)} frames corrected, {summary.unchanged} as they were; {len(summary.result.cracks)} "
-         "cracks in all.")  # fmt: skip
-    echo(one_line(f"Take it back: crackmap import {out} --undo"))
+    echo(f"{len(summary.changes)} frames corrected, {summary.unchanged} as they were.")
+    if summary.result is not None:
+        echo(f"{len(summary.result.cracks)} cracks in all.")
+        echo(one_line(f"Take it back: crackmap import {out} --undo"))

@@ -146,8 +146,8 @@ def cracks_of_areas(
 ) -> tuple[Crack, ...]:
     """The cracks in outlines that a person vouches for, sealed ones last.
 
-    What an outline is called stands: nothing in it is dropped as an edge or called a joint, and gaps between outlines
-    stay open. Widths are read in the picture; those of sealed cracks are of their outlines.
+    What an outline is called stands, with confidence 1: nothing in it is dropped as an edge or called a joint, and gaps
+    between outlines stay open. Widths are read in the picture; those of sealed cracks are of their outlines.
     """
     size = frame.size_wh_px
     crack = mask_of_areas(areas, CRACK, size)
@@ -156,7 +156,7 @@ def cracks_of_areas(
     for meaning, picture in ((CRACK, source), (JOINT, source), (SEALED, None)):
         mask = crack if meaning == CRACK else mask_of_areas(areas, meaning, size) & ~crack
         lines = measure(CrackMask.from_dense(mask), ground=frame.ground, source=picture, settings=vouched)
-        found += [replace(line, joint=meaning == JOINT, sealed=meaning == SEALED) for line in lines]
+        found += [replace(line, confidence=1.0, joint=meaning == JOINT, sealed=meaning == SEALED) for line in lines]
     return tuple(found)
 
 

@@ -51,14 +51,14 @@ class ImportSummary:
         changes: one a corrected frame, in order of key.
         unchanged: frames whose outlines are as they were: they keep their numbers.
         left_out: shapes of other things than cracks, by label.
-        result: all records, as they stand in the products.
+        result: all records, as they stand in the products; None where nothing changed and they were left alone.
     """
 
     format: str
     changes: tuple[Change, ...]
     unchanged: int
     left_out: Mapping[str, int]
-    result: SurveyResult
+    result: SurveyResult | None
 
 
 def import_corrections(
@@ -99,9 +99,11 @@ def import_corrections(
         changes = tuple(
             _change(one, correction, rows, frames) for one, correction in zip(todo, corrections, strict=True)
         )
-        mark_unfinished(out)
-        journal.correct(corrections)
-        result = _publish_again(survey, journal, out)
+        result = None
+        if corrections:
+            mark_unfinished(out)
+            journal.correct(corrections)
+            result = _publish_again(survey, journal, out)
     left_out = Counter[str]()
     for one in readings:
         left_out.update(one.left_out)

@@ -85,7 +85,11 @@ class _Shapes:
             width, height = self.frame.size_wh_px
             require(thing.counts_hw == (height, width), f"{self.where}: size of run lengths", f"{[height, width]}",
                     thing.counts_hw)  # fmt: skip
-            self.areas += areas_of_mask(decode_runs(thing.counts, (height, width)), meaning)
+            try:
+                mask = decode_runs(thing.counts, (height, width))
+            except InputError as error:
+                raise InputError(f"{self.where}: {error}; export it again") from error
+            self.areas += areas_of_mask(mask, meaning)
 
     def reading(self, told: Told) -> Reading:
         return Reading(self.frame.key, tuple(self.areas), told, self.left_out)
