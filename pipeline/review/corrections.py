@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crackmap.calibration.errors import InputError, StorageError
+from crackmap.calibration.errors import InputError, StorageError, require
 from crackmap.pipeline.executor import write_frame_mask
 from crackmap.pipeline.identity import frame_hashes
 from crackmap.pipeline.images import open_image
@@ -23,7 +23,7 @@ from crackmap.pipeline.journal import CORRECTED, Correction, Journal, JournalRow
 from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name
 from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
-from crackmap.pipeline.review.areas import JOINT, Area, areas_of_cracks, mask_of_areas, pixels_of
+from crackmap.pipeline.review.areas import CLASSES, JOINT, Area, areas_of_cracks, mask_of_areas, pixels_of
 from crackmap.pipeline.survey import Survey
 from crackmap.stages.datasets.labels import SEALED
 from crackmap.stages.datasets.meanings import CRACK
@@ -195,10 +195,15 @@ def areas_from_plain(one: Correction) -> tuple[Area, ...]:
         InputError: they are none.
     """
     try:
-        return tuple(
+        areas = tuple(
             Area(str(meaning), tuple(np.asarray(ring, np.float64).reshape(-1, 2) for ring in rings))
             for meaning, *rings in one.areas
         )
+        for area in areas:
+            require(area.meaning in CLASSES and len(area.rings) > 0, "outline", "a class and rings", area.meaning)
+            sound = all(len(ring) >= 3 and np.isfinite(ring).all() for ring in area.rings)
+            require(sound, "ring", "3 points or more", area.meaning)
+        return areas
     except (TypeError, ValueError) as error:
         raise InputError(f"journal: the outlines of {one.key} are damaged ({error}); restore journal.sqlite") from error
 

@@ -109,7 +109,8 @@ class _Shapes:
 
     def _inside(self, ring: FloatArray, label: str) -> FloatArray:
         size = np.array(self.frame.size_wh_px, float)
-        far = ring[((ring < -OUTSIDE_PX) | (ring > size + OUTSIDE_PX)).any(axis=1)]
+        require(len(ring) >= 3, f"{self.where}: outline of {label!r}", "3 points or more", len(ring))
+        far = ring[~((ring >= -OUTSIDE_PX) & (ring <= size + OUTSIDE_PX)).all(axis=1)]
         if len(far):
             raise InputError(f"{self.where}: an outline of {label!r} reaches to {far[0].tolist()}, outside of its "
                              f"{size.astype(int).tolist()} px; draw it again on the exported image")  # fmt: skip
