@@ -11,6 +11,7 @@ import numpy as np
 
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.frame import SATURATED_SHARE
+from crackmap.pipeline.images import LIMIT_PX
 from crackmap.pipeline.journal import Correction, Journal, JournalRow
 from crackmap.pipeline.products.rows import printable
 from crackmap.pipeline.products.write import mark_unfinished
@@ -142,8 +143,12 @@ def _check(
             status = {row.key: f"{row.status} ({row.reason})" for row in journal.rows() if row.reason}
             why = status.get(one.key, "a copy of another frame")
             raise InputError(f"{one.told.file}: {one.key} was not measured: {why}; take it out of the annotations")
+        width, height = frames[one.key].size_wh_px
+        if width * height > LIMIT_PX:
+            raise InputError(f"{one.key}: {width} x {height} px are too many to correct; cut the raster into tiles and run "
+                             "those")  # fmt: skip
         share = float(np.count_nonzero(mask_image(one.areas, frames[one.key].size_wh_px)))
-        share /= frames[one.key].size_wh_px[0] * frames[one.key].size_wh_px[1]
+        share /= width * height
         if share > SATURATED_SHARE:
             raise InputError(f"{one.told.file}: {share:.0%} of {one.key} is marked as crack; outline the cracks alone, "
                              "or where the mask is inverted, turn it round")  # fmt: skip

@@ -48,19 +48,20 @@ class FrameNames:
         Raises:
             InputError: no such frame, or several.
         """
+        shown = repr(said[-100:])
         path = PurePosixPath(said.replace("\\", "/"))
         if path.as_posix() in self._keys:
             return path.as_posix()
         if not parents and (".." in path.parts or path.is_absolute() or re.match(r"[A-Za-z]:", said)):
-            raise InputError(f"{where}: {said!r} leads out of the folder of the images; name the images alone")
+            raise InputError(f"{where}: {shown} leads out of the folder of the images; name the images alone")
         found = self._by_name.get(path.name) or set()
         if not found and path.suffix.lower() in IMAGE_SUFFIXES:
             found = self._by_name.get(path.stem) or set()
         if len(found) > 1:
             first, second = sorted(found)[:2]
-            raise InputError(f"{where}: {said!r} may be {first} or {second}; use the names that `crackmap export` gave")
+            raise InputError(f"{where}: {shown} may be {first} or {second}; use the names that `crackmap export` gave")
         if not found:
-            raise InputError(f"{where}: {said!r} is no frame of this run; leave it out, or give the OUT that it was "
+            raise InputError(f"{where}: {shown} is no frame of this run; leave it out, or give the OUT that it was "
                              "exported from")  # fmt: skip
         return next(iter(found))
 

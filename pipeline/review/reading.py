@@ -36,6 +36,9 @@ from crackmap.stages.records import FloatArray
 MOST_BYTES = 500_000_000
 """Of a file of annotations; ten thousand frames have less."""
 
+MOST_NAME = 100
+"""Characters of a stranger's name in a message."""
+
 OUTSIDE_PX = 2.0
 """Tools let outlines reach beyond the picture by a hair; what reaches farther belongs to another one."""
 
@@ -186,7 +189,7 @@ def _coco(path: Path, names: FrameNames, frames: Mapping[str, Frame]) -> list[Re
     readings = []
     for number, row in ids.items():
         said = text_of(row, "file_name", f"{where}: image {number}")
-        shapes = _Shapes(frames[names.find(said, where)], f"{where}: {printable(said)}")
+        shapes = _Shapes(frames[names.find(said, where)], f"{where}: {printable(said)[:MOST_NAME]}")
         shapes.check_size(_wh(size_of(row, "width", "height")))
         for label, thing in zip(annotations.get(number, []), things.get(number, []), strict=True):
             shapes.add(label, thing)
@@ -224,7 +227,7 @@ def _cvat(path: Path, names: FrameNames, frames: Mapping[str, Frame]) -> list[Re
     readings = []
     for image in root.iter("image"):
         said = image.get("name", "")
-        where = f"{file.name}: {printable(said)}"
+        where = f"{file.name}: {printable(said)[:MOST_NAME]}"
         shapes = _Shapes(frames[names.find(said, file.name)], where)
         shapes.check_size(cvat.size_wh_of(image, where))
         for label, thing in cvat.drawn_in(image, where):
