@@ -145,8 +145,8 @@ def _check(
             raise InputError(f"{one.told.file}: {one.key} was not measured: {why}; take it out of the annotations")
         width, height = frames[one.key].size_wh_px
         if width * height > LIMIT_PX:
-            raise InputError(f"{one.key}: {width} x {height} px are too many to correct; cut the raster into tiles and run "
-                             "those")  # fmt: skip
+            raise InputError(f"{one.key}: {width} x {height} px are too many to correct; cut the raster into tiles, "
+                             "and run those")  # fmt: skip
         share = float(np.count_nonzero(mask_image(one.areas, frames[one.key].size_wh_px)))
         share /= width * height
         if share > SATURATED_SHARE:
