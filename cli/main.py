@@ -29,6 +29,8 @@ COMMANDS = {
     "maps": "crackmap.cli.maps",
     "view": "crackmap.cli.view",
     "compare": "crackmap.cli.compare",
+    "export": "crackmap.cli.export",
+    "import": "crackmap.cli.import_",
     "calibrate": "crackmap.cli.calibrate",
     "synth": "crackmap.cli.synth",
     "models": "crackmap.cli.models",

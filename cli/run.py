@@ -121,6 +121,8 @@ def print_summary(summary: RunSummary, out: Path) -> None:
     length = f"{sum(metric):.1f} m" if scaled else f"{sum(crack.length_px for crack in result.cracks):.0f} px"
     if summary.done_before:
         echo(f"{summary.done_before} frames were done before and kept.")
+    if corrected := sum(outcome.source == "corrected" for outcome in result.outcomes):
+        echo(f"{corrected} frames are as a person corrected them; `crackmap import {out} --undo` takes that back.")
     measured, found = len(result.outcomes) - len(summary.skipped), len(result.outcomes)
     frames = f"{found} frames" if measured == found else f"{measured} of {found} frames"
     echo(f"{frames}, {len(result.cracks)} cracks, {length} of crack in all.")

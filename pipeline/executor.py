@@ -31,7 +31,7 @@ from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.survey import Survey
 from crackmap.stages.measure.cutouts import Cutouts
-from crackmap.stages.records import Crack
+from crackmap.stages.records import Crack, CrackMask
 
 CHANGED = "changed_during_run"
 """Begins the reason of a frame whose file was written to while it was worked on."""
@@ -174,11 +174,7 @@ def _measured(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) 
     start = time.perf_counter()
     name = mask_name(frame.key)
     path = job.out / MASKS_FOLDER / name
-    located = frame.key not in job.survey.unplaced_keys
-    write_mask_cog(
-        path, found.mask, frame=frame if located else replace(frame, ground=None),
-        output=job.survey.output if located else PIXELS,
-    )  # fmt: skip
+    write_frame_mask(path, found.mask, frame, job.survey)
     size, digest = path.stat().st_size, sha256_of(path)
     unsealed = [crack for crack in cracks if not crack.sealed]
     return JournalRow(
@@ -186,6 +182,19 @@ def _measured(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) 
         job.hashes[frame.key], "ok" if unsealed else "no_crack", "", found.mask.segmented_share, name, size, digest,
         {"decode": source.decode_s, **found.seconds, "write": time.perf_counter() - start}, found.flags,
         len(unsealed), sum(crack.length_px for crack in unsealed), cracks,
+    )  # fmt: skip
+
+
+def write_frame_mask(path: Path, mask: CrackMask, frame: Frame, survey: Survey) -> None:
+    """Writes the mask of a frame where its lines lie; in pixels where nobody knows its place.
+
+    Raises:
+        StorageError: the file could not be written.
+    """
+    located = frame.key not in survey.unplaced_keys
+    write_mask_cog(
+        path, mask, frame=frame if located else replace(frame, ground=None),
+        output=survey.output if located else PIXELS,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The journal of a run: one SQLite row per finished frame, so that a run can stop and go on.
 
 All products are made from the journal alone. A row is written in one transaction after the frame's mask file is in
-place; a frame without a row is done again.
+place; a frame without a row is done again. What a person corrected lies in a table of its own over the rows of the
+nets, which stay as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import fcntl
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -30,8 +31,10 @@ LOCK_NAME = ".lock"
 SYNCHRONOUS = "FULL"
 """A frame that is said to be done is on the disk (sqlite.org/pragma.html#pragma_synchronous)."""
 
-FORMAT = 3
+FORMAT = 4
 """Version of the tables below; an older journal is not taken over."""
+
+_OTHER_VERSION = "a journal of another version of crackmap; choose another -o, or remove the file"
 
 # In one transaction, or a full disk would leave tables that belong to no version.
 _SCHEMA = f"""
@@ -43,9 +46,24 @@ CREATE TABLE IF NOT EXISTS frames (
     mask_name TEXT NOT NULL, mask_bytes INTEGER NOT NULL, mask_sha256 TEXT NOT NULL,
     seconds TEXT NOT NULL, flags TEXT NOT NULL, crack_count INTEGER NOT NULL, crack_length_px REAL NOT NULL,
     cracks TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS corrections (
+    key TEXT PRIMARY KEY, input_sha256 TEXT NOT NULL, frame_hash TEXT NOT NULL, status TEXT NOT NULL,
+    mask_name TEXT NOT NULL, mask_bytes INTEGER NOT NULL, mask_sha256 TEXT NOT NULL,
+    crack_count INTEGER NOT NULL, crack_length_px REAL NOT NULL, cracks TEXT NOT NULL,
+    areas TEXT NOT NULL, told TEXT NOT NULL);
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
+
+NETS, CORRECTED = "nets", "corrected"
+"""Who said what the cracks of a frame are: the nets alone, or a person after them."""
+
+_REPLACED = ("status", "mask_name", "mask_bytes", "mask_sha256", "crack_count", "crack_length_px")
+"""Of a frame's row, where it was corrected."""
+
+# A correction holds for one picture and one geometry: where the nets' row has gone on to others, it rests.
+_IN_FORCE = ("frames AS f LEFT JOIN corrections AS c ON c.key = f.key AND c.input_sha256 = f.input_sha256 "
+             "AND c.frame_hash = f.frame_hash")  # fmt: skip
 
 STATUSES = ("ok", "no_crack", "skipped", "failed")
 """What may become of a frame that was worked on."""
@@ -60,6 +78,8 @@ _FACTS: Mapping[str, Mapping[str, Any]] = {
                "command": str},
     "settings": {"survey": dict | None},
     "plan": {"frames": int, "skipped": int, "command": str},
+    "products": {"section_length_m": int | float, "strips": bool, "section_list": list | None, "profiles": list,
+                 "lane_centre_m": int | float, "shapefile": bool},
 }  # fmt: skip
 
 NETWORK_FILE_SYSTEMS = frozenset((
@@ -87,6 +107,7 @@ class JournalRow:
         cracks: as measured in this frame alone; empty in a row that comes from a journal, which `Journal.cracks` adds
             to: a survey may have more of them than memory holds.
         crack_count, crack_length_px: their number and total length.
+        source: NETS or CORRECTED.
     """
 
     key: str
@@ -104,6 +125,51 @@ class JournalRow:
     flags: tuple[str, ...] = ()
     crack_count: int = 0
     crack_length_px: float = 0.0
+    cracks: tuple[Crack, ...] = ()
+    source: str = NETS
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Where a correction comes from.
+
+    Attributes:
+        by: who made it; empty if nobody said.
+        file, sha256: name and hash of the file it was read from.
+        time: when it was made, ISO 8601, as the file says or else as its time of change does.
+    """
+
+    by: str
+    file: str
+    sha256: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person said of one frame, and what was measured of it.
+
+    Attributes:
+        key: the frame.
+        input_sha256, frame_hash: of the picture and of what decided the numbers; it is in force where the frame's row
+            has the same.
+        status: "ok" or "no_crack".
+        mask_name, mask_bytes, mask_sha256, crack_count, crack_length_px, cracks: as of a `JournalRow`.
+        areas: the corrected outlines as plain values: [meaning, ring, ring...] each, rings of [x, y] in pixels.
+        told: where they come from.
+    """
+
+    key: str
+    input_sha256: str
+    frame_hash: str
+    status: str
+    mask_name: str
+    mask_bytes: int
+    mask_sha256: str
+    crack_count: int
+    crack_length_px: float
+    areas: tuple[Any, ...]
+    told: Told
     cracks: tuple[Crack, ...] = ()
 
 
@@ -138,16 +204,52 @@ class Journal:
                   cracks)  # fmt: skip
         self._insert("frames", values)
 
+    def correct(self, corrections: Sequence[Correction]) -> None:
+        """Puts corrections in the place of the nets' rows, durably: all of them or none."""
+        values = [
+            (one.key, one.input_sha256, one.frame_hash, one.status, one.mask_name, one.mask_bytes, one.mask_sha256,
+             one.crack_count, float(one.crack_length_px),
+             json.dumps([_to_json(crack) for crack in one.cracks], allow_nan=False),
+             json.dumps(one.areas, allow_nan=False), json.dumps(asdict(one.told), sort_keys=True))
+            for one in corrections
+        ]  # fmt: skip
+        marks = ",".join("?" * len(_CORRECTION_COLUMNS))
+        with _storing(), self._connection:
+            self._connection.executemany(f"INSERT OR REPLACE INTO corrections VALUES ({marks})", values)
+
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Takes corrections back, durably: all of them or none; the nets' rows are in force again."""
+        with _storing(), self._connection:
+            self._connection.executemany("DELETE FROM corrections WHERE key = ?", [(key,) for key in keys])
+
+    def corrections(self, key: str | None = None) -> Iterator[Correction]:
+        """All corrections in key order, or that of one frame; in force or not, without their cracks.
+
+        Raises:
+            InputError: as `rows`.
+        """
+        names = [name for name in _CORRECTION_COLUMNS if name != "cracks"]
+        with _reading():
+            chosen = f"SELECT {', '.join(names)} FROM corrections WHERE ?1 IS NULL OR key = ?1 ORDER BY key"
+            for values in self._connection.execute(chosen, (key,)):
+                row = dict(zip(names, values, strict=True))
+                _check_values(row)
+                row["areas"], told = tuple(json.loads(row["areas"])), json.loads(row["told"])
+                require(all(isinstance(text, str) for text in told.values()), "told", "texts", told)
+                yield Correction(**{**row, "told": Told(**told)})
+
     def rows(self) -> Iterator[JournalRow]:
-        """All rows in key order, without their cracks.
+        """All rows in key order, without their cracks; where a correction is in force, as it says.
 
         Raises:
             InputError: the journal is damaged, or was written by somebody else.
         """
-        names = [field.name for field in fields(JournalRow) if field.name != "cracks"]
+        names = [field.name for field in fields(JournalRow) if field.name not in ("cracks", "source")]
+        columns = [f"coalesce(c.{name}, f.{name})" if name in _REPLACED else f"f.{name}" for name in names]
+        told = f"CASE WHEN c.key IS NULL THEN '{NETS}' ELSE '{CORRECTED}' END"
         with _reading():
-            for values in self._connection.execute(f"SELECT {', '.join(names)} FROM frames ORDER BY key"):
-                row = dict(zip(names, values, strict=True))
+            for values in self._connection.execute(f"SELECT {', '.join(columns)}, {told} FROM {_IN_FORCE} ORDER BY 1"):
+                row = dict(zip((*names, "source"), values, strict=True))
                 row["seconds"], row["flags"] = json.loads(row["seconds"]), tuple(json.loads(row["flags"]))
                 _check_row(row)
                 yield JournalRow(**row)
@@ -159,16 +261,25 @@ class Journal:
             InputError: as `rows`.
         """
         with _reading():
-            row = self._connection.execute("SELECT cracks FROM frames WHERE key = ?", (key,)).fetchone()
+            chosen = f"SELECT coalesce(c.cracks, f.cracks) FROM {_IN_FORCE} WHERE f.key = ?"
+            row = self._connection.execute(chosen, (key,)).fetchone()
             return tuple(map(_from_json, json.loads(row[0]))) if row else ()
 
 
+_CORRECTION_COLUMNS = ("key", "input_sha256", "frame_hash", "status", "mask_name", "mask_bytes", "mask_sha256",
+                       "crack_count", "crack_length_px", "cracks", "areas", "told")  # fmt: skip
+"""In the order of the table."""
+
+
 def check_tables(connection: sqlite3.Connection) -> None:
-    """Refuses a file that holds anything but the two tables: a view or a trigger runs with what is read or written.
+    """Refuses a file that holds anything but the tables above: a view or a trigger runs with what is read or written.
 
     Raises:
-        InputError: it does.
+        InputError: it does, or is of another version.
     """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != FORMAT:
+        raise InputError(f"{JOURNAL_NAME}: {_OTHER_VERSION}")
     found = _tables_of(connection)
     if found != _own_tables():
         strange = sorted(name for _, name, _ in found ^ _own_tables())
@@ -191,14 +302,18 @@ def _tables_of(connection: sqlite3.Connection) -> frozenset[tuple[str, str, str]
 
 def _check_row(row: Mapping[str, Any]) -> None:
     """Refuses values that no run writes: SQLite keeps any text in a column of numbers."""
-    wrong = [name for name, kind in _KINDS.items() if type(row[name]) is not kind]
+    _check_values(row)
+    seconds = row["seconds"].values()
+    require(all(isinstance(value, int | float) for value in seconds), "seconds", "numbers", row["seconds"])
+
+
+def _check_values(row: Mapping[str, Any]) -> None:
+    wrong = [name for name, kind in _KINDS.items() if name in row and type(row[name]) is not kind]
     if wrong:
         require(False, wrong[0], "text" if _KINDS[wrong[0]] is str else "a number", row[wrong[0]])
     require(row["status"] in STATUSES, "status", f"one of {', '.join(STATUSES)}", row["status"])
     mask = row["mask_name"]
     require(not mask or re.fullmatch(r"[\w-]+\.tif", mask) is not None, "mask_name", "a name below masks/", mask)
-    seconds = row["seconds"].values()
-    require(all(isinstance(value, int | float) for value in seconds), "seconds", "numbers", row["seconds"])
 
 
 def _check_fact(name: str, value: Any) -> None:
@@ -257,7 +372,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
         if version != FORMAT and not (version == 0 and empty):
-            raise InputError(f"{path}: a journal of another version of crackmap; choose another -o, or remove the file")
+            raise InputError(f"{path}: {_OTHER_VERSION}")
         if not empty:
             check_tables(connection)
         connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if _on_network(path.parent) else 'WAL'}")

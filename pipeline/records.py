@@ -268,6 +268,7 @@ class FrameOutcome:
         segmented_share: share of the image the segmenter looked at.
         crack_count: cracks found in it before joining, sealed ones apart.
         mask_name: file name below masks/, empty if there is none.
+        source: who said what its cracks are, "nets" or "corrected" (by a person); empty if it was not measured.
     """
 
     frame: Frame
@@ -277,6 +278,7 @@ class FrameOutcome:
     segmented_share: float = 0.0
     crack_count: int = 0
     mask_name: str = ""
+    source: str = ""
 
     @property
     def lost(self) -> bool:

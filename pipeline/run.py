@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from crackmap.pipeline.profiles import profile_table
 from crackmap.pipeline.profiles.model import Profile
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
 from crackmap.pipeline.report_pictures import FramePicture, frame_pictures
+from crackmap.pipeline.review.corrections import bring_up_to_date, resting_note
 from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
@@ -63,6 +64,28 @@ class RunSettings:
     profiles: tuple[tuple[str, Profile], ...] = ()
     lane_centre_m: float = 0.0
     shapefile: bool = False
+
+    def of_products(self) -> dict[str, Any]:
+        """What decides the products, as plain JSON values."""
+        return {
+            "section_length_m": self.section_length_m,
+            "strips": self.strips,
+            "section_list": None if self.section_list is None else [asdict(item) for item in self.section_list],
+            "profiles": [[name, profile.model_dump(mode="json", by_alias=True)] for name, profile in self.profiles],
+            "lane_centre_m": self.lane_centre_m,
+            "shapefile": self.shapefile,
+        }
+
+    @classmethod
+    def from_products(cls, values: Mapping[str, Any]) -> RunSettings:
+        """Settings by which products are made again as they were made last; those of the stages are the run's."""
+        listed = values["section_list"]
+        return cls(
+            section_length_m=values["section_length_m"], strips=values["strips"],
+            section_list=None if listed is None else tuple(ListedSection(**item) for item in listed),
+            profiles=tuple((name, Profile.model_validate(item)) for name, item in values["profiles"]),
+            lane_centre_m=values["lane_centre_m"], shapefile=values["shapefile"],
+        )  # fmt: skip
 
 
 LEAST_UNREADABLE = 10
@@ -179,9 +202,10 @@ def run_survey(
                     journal.write(row)
                     progress(done, total, row.key)
                     losses.add(row)
+        journal.set_fact("products", settings.of_products())
         journal.set_fact("source", {**survey.source, "command": command})
         middle = time.perf_counter()
-        result, seconds = _publish(survey, journal, out, settings, workers=options.workers)
+        result, seconds = publish(survey, journal, out, settings, workers=options.workers)
     wall_s = {"frames": middle - start, "products": time.perf_counter() - middle}
     pixels = sum(frame.size_wh_px[0] * frame.size_wh_px[1] for frame in todo)
     return RunSummary(result, total - len(todo), seconds, wall_s, pixels)
@@ -247,8 +271,9 @@ def rebuild(out: Path, settings: RunSettings) -> SurveyResult:
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run.
     """
-    with _reopened(out) as (survey, journal):
-        result, _ = _publish(survey, journal, out, settings, workers=RunOptions().workers)
+    with reopened(out) as (survey, journal):
+        journal.set_fact("products", settings.of_products())
+        result, _ = publish(survey, journal, out, settings)
     return result
 
 
@@ -259,7 +284,7 @@ def load_result(out: Path, *, section_length_m: float) -> SurveyResult:
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
     """
-    with _reopened(out) as (survey, journal):
+    with reopened(out) as (survey, journal):
         rows = _valid_rows(survey, journal)
         return assemble(survey, rows, journal.cracks, RunSettings(section_length_m=section_length_m))
 
@@ -271,12 +296,18 @@ def run_facts(out: Path) -> dict[str, Any]:
         InputError: `out` holds no finished run, or its survey folder has moved.
         OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
     """
-    with _reopened(out) as (_, journal):
+    with reopened(out) as (_, journal):
         return {**journal.fact("settings"), "command": journal.fact("source")["command"]}
 
 
 @contextmanager
-def _reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
+def reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
+    """The survey and the journal of a finished run, whose lock is held until the block ends.
+
+    Raises:
+        InputError: `out` holds no finished run, or its survey folder has moved.
+        OutputLockedError: the survey is described differently now than when it was run, or `out` is in use.
+    """
     if not (out / JOURNAL_NAME).exists():
         raise InputError(f"{out}: holds no crackmap run (no {JOURNAL_NAME}); give the -o folder of `crackmap run`")
     with open_journal(out) as journal:
@@ -312,12 +343,18 @@ def _as_gsd(value: float | list[float] | None) -> float | tuple[float, float] | 
     return (value[0], value[1]) if isinstance(value, list) else value
 
 
-def _publish(
-    survey: Survey, journal: Journal, out: Path, settings: RunSettings, *, workers: int
+def publish(
+    survey: Survey, journal: Journal, out: Path, settings: RunSettings, *, workers: int = 2
 ) -> tuple[SurveyResult, dict[str, float]]:
-    """Writes all products from the journal; returns the result and the seconds per stage."""
+    """Writes all products from the journal; returns the result and the seconds per stage.
+
+    Raises:
+        StorageError: a product cannot be written.
+    """
+    resting = bring_up_to_date(survey, journal, out)
     source, rows = journal.fact("source"), _valid_rows(survey, journal)
     result = assemble(survey, rows, journal.cracks, settings)
+    result = replace(result, notes=(*result.notes, *map(resting_note, resting)))
     seconds = _total_seconds(rows.values())
     info = {
         "crackmap": version("crackmap"),
@@ -334,6 +371,8 @@ def _publish(
     ]
     if tables:
         info["lane_centre_m"] = settings.lane_centre_m
+    if corrections := [{"key": one.key, **asdict(one.told)} for one in journal.corrections() if one.key not in resting]:
+        info["corrections"] = corrections
     write_section_strips(result, out, wanted=settings.strips)
     with Loader(workers, scratch=out) as loader:
         pictures = _pictures(result, rows, journal, out, loader)
@@ -352,15 +391,15 @@ def assemble(
     survey: Survey, rows: Mapping[str, JournalRow], cracks_of: CracksOf, settings: RunSettings
 ) -> SurveyResult:
     """The result of a survey as a function of its journal alone."""
-    copies = _copies(survey, rows)
-    outcomes = [_outcome(frame, rows.get(frame.key), copies.get(frame.key)) for frame in survey.frames]
+    twins = copies(survey, rows)
+    outcomes = [_outcome(frame, rows.get(frame.key), twins.get(frame.key)) for frame in survey.frames]
     cracks = merge_cracks(
-        [frame for frame in survey.frames if frame.key in rows and frame.key not in copies],
+        [frame for frame in survey.frames if frame.key in rows and frame.key not in twins],
         lambda frame: cracks_of(frame.key), settings=settings.merge,
     )  # fmt: skip
     outcomes, cracks = along_route(outcomes, cracks, survey.routing)
     for frame, reason in survey.unplaced:
-        outcomes.append(_without_position(frame, rows.get(frame.key), reason, copies.get(frame.key)))
+        outcomes.append(_without_position(frame, rows.get(frame.key), reason, twins.get(frame.key)))
     outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
     cracks, networks = find_patterns(cracks, settings=settings.networks)
     sections = make_sections(
@@ -370,20 +409,20 @@ def assemble(
     return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, networks)
 
 
-def _copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:
+def copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:
     """Key of a frame whose file is the same as that of an earlier one -> key of that one.
 
     A camera that hangs, or a folder copied twice: the road of the later ones was not seen.
     """
     first: dict[str, str] = {}
-    copies = {}
+    twins = {}
     for frame in survey.measurable:
         row = rows.get(frame.key)
         if row is not None and row.input_sha256:
             original = first.setdefault(row.input_sha256, frame.key)
             if original != frame.key:
-                copies[frame.key] = original
-    return copies
+                twins[frame.key] = original
+    return twins
 
 
 def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> FrameOutcome:
@@ -392,8 +431,9 @@ def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> Fram
     if original is not None:
         return FrameOutcome(frame, "duplicate", f"the same file as {original}: this stretch of road was not seen")
     return FrameOutcome(
-        frame, row.status, row.reason, footprint(frame), row.segmented_share, row.crack_count, row.mask_name
-    )
+        frame, row.status, row.reason, footprint(frame), row.segmented_share, row.crack_count, row.mask_name,
+        row.source if row.mask_name else "",
+    )  # fmt: skip
 
 
 def _without_position(frame: Frame, row: JournalRow | None, reason: str, original: str | None) -> FrameOutcome:
@@ -401,7 +441,7 @@ def _without_position(frame: Frame, row: JournalRow | None, reason: str, origina
     if row is None or original is not None or row.status not in ("ok", "no_crack"):
         return _outcome(frame, row, original)
     return FrameOutcome(
-        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, row.crack_count, row.mask_name
+        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, row.crack_count, row.mask_name, row.source
     )  # fmt: skip
 
 

@@ -19,10 +19,15 @@ OVERLAP_NOTE = "rasters overlap: what lies in two of them is counted twice"
 
 
 def all_notes(result: SurveyResult) -> tuple[str, ...]:
-    """The notes of `result`, and for georeferenced rasters what their numbers mean."""
+    """The notes of `result`, what a person corrected, and for georeferenced rasters what their numbers mean."""
+    corrected = sum(outcome.source == "corrected" for outcome in result.outcomes)
+    notes = result.notes
+    if corrected:
+        notes += (f"the cracks of {corrected} of {len(result.outcomes)} frames were corrected by a person (column "
+                  "source of the layer frames); run.json says from which files",)  # fmt: skip
     if not result.of_rasters:
-        return result.notes
-    return (*result.notes, RASTER_NOTE, *((OVERLAP_NOTE,) if _rasters_overlap(result) else ()))
+        return notes
+    return (*notes, RASTER_NOTE, *((OVERLAP_NOTE,) if _rasters_overlap(result) else ()))
 
 
 def _rasters_overlap(result: SurveyResult) -> bool:

@@ -164,7 +164,7 @@ def _hash(script: str) -> str:
 def _worst(picture: FramePicture) -> dict[str, Any]:
     width, height = picture.size_wh_px
     return {
-        "key": picture.key, "width": width, "height": height, "src": data_uri(picture.jpeg),
+        "key": picture.key, "width": width, "height": height, "src": data_uri(picture.webp),
         "mask": None if picture.mask_png is None else data_uri(picture.mask_png),
         "lines": [" ".join(f"{x:.1f},{y:.1f}" for x, y in line) for line in picture.lines_xy_px],
     }  # fmt: skip

@@ -40,7 +40,7 @@ def picture_items(pictures: Sequence[FramePicture]) -> list[Item]:
         {
             "key": printable(picture.key),
             "size": list(picture.size_wh_px),
-            "src": data_uri(picture.jpeg),
+            "src": data_uri(picture.webp),
             "lines": [_flat(line) for line in picture.lines_xy_px],
         }
         for picture in pictures
@@ -81,8 +81,8 @@ def embedded(value: Any) -> str:
 
 
 def data_uri(content: bytes) -> str:
-    """A JPEG or PNG as a link that holds it."""
-    kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+    """A WebP or PNG as a link that holds it."""
+    kind = "png" if content.startswith(b"\x89PNG") else "webp"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -185,4 +185,5 @@ FRAME_FIELDS: tuple[Field[FrameOutcome], ...] = (
     Field("segmented", "real", lambda o: o.segmented_share, 4),
     Field("crack_count", "int", lambda o: o.crack_count),
     Field("mask", "text", lambda o: o.mask_name),
+    Field("source", "text", lambda o: o.source),
 )

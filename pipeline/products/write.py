@@ -66,8 +66,8 @@ def write_products(
     _check_counts(result)
     remove_strays(out)
     remove_strays(out / MASKS_FOLDER)
+    mark_unfinished(out)
     # What stands for older products must not outlive them.
-    _remove(out / SUCCESS_NAME)
     _remove(out / "run.json")
     write_cracks(out, result, profiles)
     if shapefile:
@@ -85,6 +85,15 @@ def write_products(
     _publish_json(out / TIMINGS_NAME, {"seconds": dict(seconds or {})})
     _write_run_json(out, result, run_info, profiles)
     _publish_json(out / SUCCESS_NAME, {"format": FORMAT, "run.json": {"sha256": sha256_of(out / "run.json")}})
+
+
+def mark_unfinished(out: Path) -> None:
+    """Takes _SUCCESS.json away: from now on the products are behind the journal.
+
+    Raises:
+        StorageError: it could not be removed.
+    """
+    _remove(out / SUCCESS_NAME)
 
 
 def _check_counts(result: SurveyResult) -> None:

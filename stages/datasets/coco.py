@@ -28,7 +28,7 @@ def list_coco(source: Source) -> list[LabelledImage]:
     source.refuse_options("images", *MEANING_OPTIONS)
     stored, where = read_object(source.path), source.path.name
     rows = {row.get("id"): row for row in listed(stored, "images", where)}
-    things = _things(stored, set(rows), source, where)
+    things = things_by_image(stored, set(rows), source, where)
     every = [thing for found in things.values() for thing in found]
     others, own_boxes = pixel_meanings(every), has_own_boxes(every)
     pictures = pictures_of(source)
@@ -53,8 +53,18 @@ def list_coco(source: Source) -> list[LabelledImage]:
     return images
 
 
-def _things(stored: dict[str, Any], image_ids: set[Any], source: Source, where: str) -> dict[Any, list[Drawn]]:
-    """What is labelled in each image, by its id."""
+def things_by_image(stored: dict[str, Any], image_ids: set[Any], source: Source, where: str) -> dict[Any, list[Drawn]]:
+    """What is labelled in each image, by its id.
+
+    Args:
+        stored: the whole file.
+        image_ids: of its images.
+        source: says what the names of categories mean.
+        where: the name of the file, for messages.
+
+    Raises:
+        InputError: an annotation or a category cannot be used.
+    """
     categories = {
         row.get("id"): text_of(row, "name", f"{where}: category") for row in listed(stored, "categories", where)
     }

@@ -12,6 +12,9 @@ import numpy as np
 from crackmap.calibration.errors import InputError, require
 from crackmap.stages.datasets.drawn import FloatArray
 
+MOST_PX = 1e9
+"""No picture has such coordinates; far greater ones overflow where shapes are made of them."""
+
 
 def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
@@ -63,7 +66,8 @@ def points_of(values: Any, where: str, least: int) -> FloatArray:
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: expected points as pairs of numbers ({error}); correct the labels") from error
     require(len(points) >= least, where, f"{least} points or more", len(points))
-    require(bool(np.isfinite(points).all()), where, "finite numbers", points.tolist())
+    strange = points[~(np.abs(points) < MOST_PX).all(axis=1)]
+    require(len(strange) == 0, where, "finite numbers below 10^9", strange[:1].tolist())
     return points
 
 

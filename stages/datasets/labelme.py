@@ -39,7 +39,7 @@ def list_labelme(source: Source) -> list[LabelledImage]:
     names = {text_of(shape, "label", path.name) for path, found in shapes.items() for shape in found}
     meanings = meanings_of(names, source)
     things = {
-        path: [_thing(shape, meanings[shape["label"]], width_px, path.name) for shape in found]
+        path: [thing_of_shape(shape, meanings[shape["label"]], width_px, path.name) for shape in found]
         for path, found in shapes.items()
     }
     every = [thing for found in things.values() for thing in found]
@@ -68,7 +68,12 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
     )
 
 
-def _thing(shape: dict[str, Any], meaning: str, width_px: float, where: str) -> Drawn:
+def thing_of_shape(shape: dict[str, Any], meaning: str, width_px: float, where: str) -> Drawn:
+    """A Labelme shape that means `meaning`; lines are as wide as `width_px`.
+
+    Raises:
+        InputError: it is of a kind that marks no place on the road, or its points are none.
+    """
     kind, label = shape.get("shape_type", "polygon"), f"{where}: {shape['label']}"
     if kind not in _SHAPES:
         raise InputError(f"{label}: expected a shape out of {', '.join(_SHAPES)}, got {kind!r}; draw it again as one")

@@ -34,10 +34,10 @@ def written(folder: Path, output, names=()) -> Path:  # type: ignore[no-untyped-
     """A report of a drawn survey, with a picture for every frame that has cracks."""
     on_map = {"origin": (500000.0, 6700000.0), "azimuth": 30.0} if output is MAP else {}
     result = survey(output, names=names, **on_map)
-    _, jpeg = cv2.imencode(".jpg", np.full((80, 48, 3), 120, np.uint8))
+    _, webp = cv2.imencode(".webp", np.full((80, 48, 3), 120, np.uint8))
     _, mask = cv2.imencode(".png", np.zeros((80, 48), np.uint8))
     pictures = [
-        FramePicture(outcome.frame.key, jpeg.tobytes(), (48, 80), 48 / 900, (), mask.tobytes())
+        FramePicture(outcome.frame.key, webp.tobytes(), (48, 80), 48 / 900, (), mask.tobytes())
         for outcome in result.outcomes if outcome.crack_count
     ]  # fmt: skip
     profiles = [profile_table(*load_profile("hpms"), result)]
