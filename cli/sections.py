@@ -26,11 +26,13 @@ from crackmap.cli.options import existing_path
               help="Where the middle of the lane lies, to the right of the vehicle's path.")  # fmt: skip
 @click.option("--strips/--no-strips", default=True, show_default=True,
               help="Write the road surface of each section, seen from above, to OUT/strips.")  # fmt: skip
+@click.option("--strip-pixel", "strip_pixel_mm", type=click.FloatRange(min=0.1, max=1000.0), metavar="MM",
+              help="Ground size of a pixel of those pictures; by default that of the frames.")  # fmt: skip
 @click.option("--shapefile", is_flag=True, help="Write the layers as Shapefiles as well, with short names.")
 @click.option("--profiles", "show_profiles", is_flag=True, help="List the profiles, with what is unconfirmed in each.")
 def command(
     out: Path | None, section_length_m: float | None, list_path: Path | None, wanted: tuple[str, ...],
-    lane_width_m: float | None, lane_centre_m: float, strips: bool, shapefile: bool,
+    lane_width_m: float | None, lane_centre_m: float, strips: bool, strip_pixel_mm: float | None, shapefile: bool,
     show_profiles: bool,
 ) -> None:  # fmt: skip
     """Compute the statistics of OUT, the output of a run, for other sections or by a standard.
@@ -61,7 +63,7 @@ def command(
     settings = RunSettings(
         section_length_m=section_length_m or own_length_m, strips=strips,
         section_list=None if list_path is None else read_section_list(list_path),
-        profiles=profiles, lane_centre_m=lane_centre_m, shapefile=shapefile,
+        profiles=profiles, lane_centre_m=lane_centre_m, shapefile=shapefile, strip_pixel_mm=strip_pixel_mm,
     )  # fmt: skip
     result = rebuild(out, settings)
     echo(f"{len(result.sections)} sections: {out / 'sections.csv'}")

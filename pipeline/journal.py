@@ -79,7 +79,7 @@ _FACTS: Mapping[str, Mapping[str, Any]] = {
     "settings": {"survey": dict | None},
     "plan": {"frames": int, "skipped": int, "command": str},
     "products": {"section_length_m": int | float, "strips": bool, "section_list": list | None, "profiles": list,
-                 "lane_centre_m": int | float, "shapefile": bool},
+                 "lane_centre_m": int | float, "shapefile": bool, "strip_pixel_mm": int | float | None},
 }  # fmt: skip
 
 NETWORK_FILE_SYSTEMS = frozenset((

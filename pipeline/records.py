@@ -304,6 +304,8 @@ class Section:
             part of the numbers of cracks.
         crack_count: cracks with their middle in the section.
         crack_length_m: length of crack inside the section (a crack that crosses the boundary is shared out).
+        u_crack_length_m: standard uncertainty of that length, of the cracks that were found; None if that of one is
+            unknown. The parts are added plainly: one camera took them all.
         crack_area_m2: integral of width along those lines.
         mean_width_mm, max_width_mm: of those lines, weighted by length; None without cracks.
         longitudinal_m, transverse_m, other_m: length within 20 degrees of along, of across, and neither; None for a
@@ -334,6 +336,7 @@ class Section:
     pattern_area_m2: float = 0.0
     joint_length_m: float = 0.0
     sealed_length_m: float = 0.0
+    u_crack_length_m: float | None = None
     direction: str = ""
     lane: str = ""
 

@@ -49,6 +49,7 @@ class RunSettings:
         networks: what counts as a pattern.
         section_length_m: length of a section.
         strips: whether the road surface of every section is written as a picture.
+        strip_pixel_mm: ground size of its pixels; None: that of the frames.
         section_list: sections in place of those of one length.
         profiles: standards to count by, with their names.
         lane_centre_m: where the middle of the lane lies, to the right of the vehicle's path.
@@ -64,6 +65,7 @@ class RunSettings:
     profiles: tuple[tuple[str, Profile], ...] = ()
     lane_centre_m: float = 0.0
     shapefile: bool = False
+    strip_pixel_mm: float | None = None
 
     def of_products(self) -> dict[str, Any]:
         """What decides the products, as plain JSON values."""
@@ -74,6 +76,7 @@ class RunSettings:
             "profiles": [[name, profile.model_dump(mode="json", by_alias=True)] for name, profile in self.profiles],
             "lane_centre_m": self.lane_centre_m,
             "shapefile": self.shapefile,
+            "strip_pixel_mm": self.strip_pixel_mm,
         }
 
     @classmethod
@@ -85,6 +88,7 @@ class RunSettings:
             section_list=None if listed is None else tuple(ListedSection(**item) for item in listed),
             profiles=tuple((name, Profile.model_validate(item)) for name, item in values["profiles"]),
             lane_centre_m=values["lane_centre_m"], shapefile=values["shapefile"],
+            strip_pixel_mm=values["strip_pixel_mm"],
         )  # fmt: skip
 
 
@@ -373,7 +377,7 @@ def publish(
         info["lane_centre_m"] = settings.lane_centre_m
     if corrections := [{"key": one.key, **asdict(one.told)} for one in journal.corrections() if one.key not in resting]:
         info["corrections"] = corrections
-    write_section_strips(result, out, wanted=settings.strips)
+    write_section_strips(result, out, wanted=settings.strips, pixel_mm=settings.strip_pixel_mm)
     with Loader(workers, scratch=out) as loader:
         pictures = _pictures(result, rows, journal, out, loader)
     write_products(

@@ -61,6 +61,10 @@ def read_section_list(path: Path) -> tuple[ListedSection, ...]:
     listed = [_section(path, number, row, columns) for number, row in enumerate(rows.to_dict("records"), start=1)]
     if not listed:
         raise InputError(f"{path}: holds no section; give one row for each, with from_m and to_m")
+    names = [item.name for item in listed]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise InputError(f"{path}: two sections are called {twice!r}; give each a section_id of its own")
     _refuse_overlaps(path, listed)
     return tuple(listed)
 

@@ -45,10 +45,12 @@ class _Tally:
     length_m: float = 0.0
     area_m2: float = 0.0
     max_width_mm: float = 0.0
+    u_length_m: float | None = 0.0
     by_class_m: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def add(self, length_m: float, area_m2: float, max_width_mm: float, kind: str) -> None:
+    def add(self, length_m: float, area_m2: float, max_width_mm: float, kind: str, u_share: float | None) -> None:
         self.length_m += length_m
+        self.u_length_m = None if self.u_length_m is None or u_share is None else self.u_length_m + u_share * length_m
         self.area_m2 += area_m2
         self.max_width_mm = max(self.max_width_mm, max_width_mm)
         self.by_class_m[kind] += length_m
@@ -276,7 +278,8 @@ def _count(tally: _Tally, crack: RoadCrack, quantities: tuple[float, float, floa
     elif crack.sealed:
         tally.sealed_m += quantities[0]
     else:
-        tally.add(*quantities, _class_of(crack))
+        known = crack.u_length_m is not None and crack.length_m
+        tally.add(*quantities, _class_of(crack), (crack.u_length_m or 0.0) / (crack.length_m or 1.0) if known else None)
 
 
 def _scaled_lengths(line_xy: FloatArray, length_m: float) -> FloatArray:
@@ -342,6 +345,7 @@ def _section(
         crack_count=tally.count,
         joint_length_m=tally.joint_m,
         sealed_length_m=tally.sealed_m,
+        u_crack_length_m=tally.u_length_m,
         crack_length_m=tally.length_m,
         crack_area_m2=tally.area_m2,
         mean_width_mm=tally.area_m2 / tally.length_m * 1e3 if tally.length_m > 0 else None,

@@ -157,6 +157,7 @@ SECTION_FIELDS: tuple[Field[Section], ...] = (
     Field("area_m2", "real", lambda s: s.area_m2, 3),
     Field("crack_count", "int", lambda s: s.crack_count),
     Field("crack_length_m", "real", lambda s: s.crack_length_m, 3),
+    Field("u_crack_len_m", "real", lambda s: s.u_crack_length_m, 4),
     Field("crack_m_per_m", "real", per_metre, 4),
     Field("crack_area_m2", "real", lambda s: s.crack_area_m2, 5),
     Field("crack_area_pct", "real", _share_percent, 4),

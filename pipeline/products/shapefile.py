@@ -22,12 +22,16 @@ LONGEST_NAME = 10
 """Characters of a field name in dBASE."""
 
 LONGEST_TEXT = 254
-"""Bytes of a text in dBASE; longer ones are cut. Widths at each vertex do not fit and are left out."""
+"""Bytes of a text in dBASE; longer ones are cut."""
+
+LISTS = ("widths_mm", "widths_px")
+"""Widths at each vertex do not fit and are left out."""
 
 SHORT = {
     "recording": "record", "u_length_m": "u_length_m", "u_mean_w_mm": "u_mean_mm", "length_px": "length_px",
     "u_length_px": "u_len_px", "u_mean_w_px": "u_mean_px", "confidence": "confid", "chainage_m": "chain_m",
     "chain_from_m": "ch_from_m", "chain_to_m": "ch_to_m", "mean_cell_m": "cell_m", "crack_length_m": "crack_m",
+    "u_crack_len_m": "u_crack_m",
     "covered_m": "covered_m", "covered_pct": "cover_pct", "invalid_why": "inval_why", "crack_count": "cracks",
     "crack_m_per_m": "crk_m_m", "crack_area_m2": "crk_area", "crack_area_pct": "crk_pct",
     "joint_length_m": "joint_m", "sealed_length_m": "sealed_m", "pattern_area_m2": "patt_m2",
@@ -46,8 +50,8 @@ def write_shapefiles(out: Path, result: SurveyResult, profiles: Sequence[Profile
     """
     folder = out / FOLDER
     layers = {"cracks": crack_layer(result.cracks, result.output), **polygon_layers(result, profiles)}
+    remove_shapefiles(out)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     except OSError as error:
         raise StorageError(f"{folder}: could not be made ({error.strerror}); check that it is writable") from error
@@ -61,9 +65,22 @@ def write_shapefiles(out: Path, result: SurveyResult, profiles: Sequence[Profile
             )  # fmt: skip
 
 
+def remove_shapefiles(out: Path) -> None:
+    """Removes those of an earlier call: they must not outlive what they stand for.
+
+    Raises:
+        StorageError: they cannot be removed.
+    """
+    try:
+        if (out / FOLDER).exists():
+            shutil.rmtree(out / FOLDER)
+    except OSError as error:
+        raise StorageError(f"{out / FOLDER}: could not be removed ({error.strerror}); remove it by hand") from error
+
+
 def short_named(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """A layer with names and texts that fit into dBASE."""
-    kept = layer.drop(columns=[name for name in ("widths_mm", "widths_px") if name in layer])
+    kept = layer.drop(columns=[name for name in LISTS if name in layer])
     names: dict[str, str] = {}
     for name in kept.columns:
         if name == kept.geometry.name:

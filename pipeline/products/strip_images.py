@@ -33,7 +33,8 @@ from crackmap.pipeline.products.masks import COG_ENVIRONMENT, TILE_PX, mask_name
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing, remove_strays
 from crackmap.pipeline.products.rectified import Box, composed, in_picture, placed, places_px, remapped
 from crackmap.pipeline.products.strip_grid import SEAM_M, StripGrid, box_of_frame, section_y_m, strip_grid
-from crackmap.pipeline.records import Frame, Section, SurveyResult
+from crackmap.pipeline.products.strip_overlays import overlay_name, write_overlay
+from crackmap.pipeline.records import Frame, RoadCrack, Section, SurveyResult
 from crackmap.stages.processors import cpu_count
 from crackmap.stages.tiling import ArraySource, PixelSource
 
@@ -54,14 +55,16 @@ def strip_name(section: Section) -> str:
     return mask_name(f"{section.section_id}.")
 
 
-def write_section_strips(result: SurveyResult, out: Path, *, wanted: bool) -> None:
+def write_section_strips(result: SurveyResult, out: Path, *, wanted: bool, pixel_mm: float | None = None) -> None:
     """Writes strips/ of an output folder anew, and removes pictures of sections that are no more.
+
+    `pixel_mm` is the ground size of a pixel; by default that of the frames.
 
     Raises:
         StorageError: a file could not be written or removed.
     """
     folder = out / STRIPS_FOLDER
-    names = write_strips(folder, result) if wanted else ()
+    names = write_strips(folder, result, pixel_mm) if wanted else ()
     remove_strays(folder)
     try:
         for old in sorted(folder.glob("*.tif")):
@@ -71,8 +74,8 @@ def write_section_strips(result: SurveyResult, out: Path, *, wanted: bool) -> No
         raise StorageError(f"{folder}: an old strip could not be removed ({error}); remove the folder") from error
 
 
-def write_strips(folder: Path, result: SurveyResult) -> tuple[str, ...]:
-    """Writes one image per section that has a chainage and frames in it, into `folder`.
+def write_strips(folder: Path, result: SurveyResult, pixel_mm: float | None = None) -> tuple[str, ...]:
+    """Writes one image per section that has a chainage and frames in it, and one of its cracks, into `folder`.
 
     Returns:
         The names of the files written, in order of the sections.
@@ -82,18 +85,20 @@ def write_strips(folder: Path, result: SurveyResult) -> tuple[str, ...]:
     """
     names = []
     crs = CRS.from_wkt(result.output.crs_wkt)
-    frames_of = _frames_by_section(result)
+    frames_of, cracks_of = _frames_by_section(result), _cracks_by_section(result)
     sections = [section for section in result.sections if frames_of.get(section.section_id)]
     with _Opened() as opened, ThreadPoolExecutor(cpu_count(), thread_name_prefix="strip") as pool:
         for section, following in zip_longest(sections, sections[1:]):
             frames = frames_of[section.section_id]
-            grid = strip_grid(section, frames)
+            grid = strip_grid(section, frames, pixel_mm)
             if grid is not None:
                 bands = _bands(section, frames, grid)
                 later = {frame.key for frame in frames_of[following.section_id]} if following else set()
                 painted = _painted(bands, opened, pool, later=later)
                 _write(folder / strip_name(section), section, grid, crs, painted)
-                names.append(strip_name(section))
+                name = strip_name(section)
+                write_overlay(folder / overlay_name(name), cracks_of.get(section.section_id, ()), grid, crs)
+                names += [name, overlay_name(name)]
     return tuple(names)
 
 
@@ -117,6 +122,26 @@ def _frames_by_section(result: SurveyResult) -> dict[str, list[Frame]]:
                 break
             if end > low < high:
                 found[section_id].append(frame)
+    return found
+
+
+def _cracks_by_section(result: SurveyResult) -> dict[str, list[RoadCrack]]:
+    """Section id -> the cracks that reach into it, in their order."""
+    roads: dict[str, list[tuple[float, float, str]]] = {}
+    for section in result.sections:
+        if section.from_m is not None and section.to_m is not None:
+            roads.setdefault(section.recording, []).append((section.from_m, section.to_m, section.section_id))
+    found: dict[str, list[RoadCrack]] = {}
+    for crack in result.cracks:
+        if crack.chainage_from_m is None or crack.chainage_to_m is None:
+            continue
+        items = roads.get(crack.recording, [])
+        first = max(bisect_right(items, crack.chainage_from_m, key=lambda item: item[0]) - 1, 0)
+        for start, end, section_id in items[first:]:
+            if start > crack.chainage_to_m:
+                break
+            if end > crack.chainage_from_m:
+                found.setdefault(section_id, []).append(crack)
     return found
 
 

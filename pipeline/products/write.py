@@ -10,13 +10,17 @@ from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.pipeline.products.cracks import write_cracks
+from crackmap.pipeline.products.dictionary import NAME as DICTIONARY
+from crackmap.pipeline.products.dictionary import write_dictionary
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.profile_tables import csv_name, write_profile_tables
 from crackmap.pipeline.products.publish import publish_bytes, remove_strays, sha256_of
 from crackmap.pipeline.products.report import write_report
-from crackmap.pipeline.products.shapefile import write_shapefiles
+from crackmap.pipeline.products.shapefile import FOLDER as SHAPEFILES
+from crackmap.pipeline.products.shapefile import remove_shapefiles, write_shapefiles
 from crackmap.pipeline.products.strip_images import STRIPS_FOLDER, strip_name
+from crackmap.pipeline.products.strip_overlays import overlay_name
 from crackmap.pipeline.products.tables import (
     write_patterns_csv,
     write_sections_csv,
@@ -72,9 +76,12 @@ def write_products(
     write_cracks(out, result, profiles)
     if shapefile:
         write_shapefiles(out, result, profiles)
+    else:
+        remove_shapefiles(out)
     write_patterns_csv(out / "patterns.csv", result.networks)
     write_sections_csv(out / "sections.csv", result.sections)
     write_profile_tables(out, result.sections, profiles)
+    write_dictionary(out, profiles)
     if result.output.kind is not CoordinateKind.MAP:
         _remove(out / "cracks.geojson")
     if any(outcome.lost for outcome in result.outcomes):
@@ -83,7 +90,7 @@ def write_products(
         _remove(out / "skipped.csv")
     write_report(out / "report.html", result, run_info=run_info, pictures=pictures, profiles=profiles)
     _publish_json(out / TIMINGS_NAME, {"seconds": dict(seconds or {})})
-    _write_run_json(out, result, run_info, profiles)
+    _write_run_json(out, result, run_info, profiles, shapefile=shapefile)
     _publish_json(out / SUCCESS_NAME, {"format": FORMAT, "run.json": {"sha256": sha256_of(out / "run.json")}})
 
 
@@ -109,7 +116,7 @@ def _check_counts(result: SurveyResult) -> None:
 
 
 def _write_run_json(
-    out: Path, result: SurveyResult, run_info: Mapping[str, Any], profiles: Sequence[ProfileTable]
+    out: Path, result: SurveyResult, run_info: Mapping[str, Any], profiles: Sequence[ProfileTable], *, shapefile: bool
 ) -> None:
     status = Counter(outcome.status for outcome in result.outcomes)
     content = {
@@ -130,7 +137,7 @@ def _write_run_json(
         },
         "notes": list(all_notes(result)),
         "profiles": {item.name: item.profile.model_dump(mode="json", by_alias=True) for item in profiles},
-        "products": _inventory(out, result, profiles),
+        "products": _inventory(out, result, profiles, shapefile=shapefile),
     }
     _publish_json(out / "run.json", content)
 
@@ -139,13 +146,18 @@ def _publish_json(path: Path, content: Mapping[str, Any]) -> None:
     publish_bytes(path, (json.dumps(content, indent=2, sort_keys=True, default=str) + "\n").encode("utf-8"))
 
 
-def _inventory(out: Path, result: SurveyResult, profiles: Sequence[ProfileTable]) -> list[dict[str, str | int]]:
+def _inventory(
+    out: Path, result: SurveyResult, profiles: Sequence[ProfileTable], *, shapefile: bool
+) -> list[dict[str, str | int]]:
     """Path, size and sha256 of every product but run.json, in order of path."""
     names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
-             "skipped.csv", "report.html"]  # fmt: skip
+             "skipped.csv", "report.html", DICTIONARY]  # fmt: skip
     names += [csv_name(profile) for profile in profiles]
     names += [f"{MASKS_FOLDER}/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
-    names += [f"{STRIPS_FOLDER}/{strip_name(section)}" for section in result.sections]
+    strips = [strip_name(section) for section in result.sections]
+    names += [f"{STRIPS_FOLDER}/{name}" for strip in strips for name in (strip, overlay_name(strip))]
+    if shapefile:
+        names += [str(path.relative_to(out)) for path in (out / SHAPEFILES).iterdir()]
     try:
         return [
             {"path": name, "bytes": (out / name).stat().st_size, "sha256": sha256_of(out / name)}

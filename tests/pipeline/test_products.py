@@ -488,3 +488,29 @@ def test_shapefiles_hold_the_same_rows_under_names_that_fit(tmp_path):
     np.testing.assert_allclose(cracks.length_m, [crack.length_m for crack in result.cracks], atol=5e-4)
     sections = pyogrio.read_dataframe(tmp_path / "shapefile" / "sections.shp")
     assert {"crack_m", "crk_m_m", "along_m", "cover_pct"} <= set(sections.columns)
+
+
+def test_the_dictionary_explains_every_column_of_every_table(tmp_path):
+    result = survey(MAP, origin=(500000.0, 6700000.0))
+    tables = [profile_table(*load_profile("zeb"), result)]
+    write_products(result, tmp_path, run_info=INFO, profiles=tables, shapefile=True)
+    rows = rows_of(tmp_path / "dictionary.csv")
+    for layer in ("cracks", "patterns", "sections", "frames", "sections_zeb"):
+        described = [row for row in rows if row["layer"] == layer]
+        columns = list(pyogrio.read_info(tmp_path / "crackmap.gpkg", layer=layer)["fields"])
+        assert [row["column"] for row in described] == columns
+        assert all(row["meaning"] for row in described)
+        if layer in ("cracks", "patterns", "sections", "frames"):
+            short = list(pyogrio.read_info(tmp_path / "shapefile" / f"{layer}.shp")["fields"])
+            assert [row["shapefile"] for row in described if row["shapefile"]] == short
+    units = {row["column"]: row["unit"] for row in rows}
+    assert (units["length_m"], units["mean_w_mm"], units["area_m2"], units["cells_pct"]) == ("m", "mm", "m2", "%")
+
+
+def test_shapefiles_of_an_earlier_call_do_not_outlive_it(tmp_path):
+    result = survey(ROAD)
+    write_products(result, tmp_path, run_info=INFO, shapefile=True)
+    listed = {item["path"] for item in json.loads((tmp_path / "run.json").read_text("utf-8"))["products"]}
+    assert "shapefile/cracks.dbf" in listed
+    write_products(result, tmp_path, run_info=INFO)
+    assert not (tmp_path / "shapefile").exists()
