@@ -42,11 +42,11 @@ def command(
     \b
     Examples:
       crackmap sections OUT --length 20
-      crackmap sections OUT --profile hpms --profile zeb --lane-width 3.5
+      crackmap sections OUT --profile hpms --profile zeb --length 100 --lane-width 3.5
       crackmap sections OUT --list network.csv --profile agency.toml
       crackmap sections --profiles
     """
-    from crackmap.pipeline.profiles import load_profile, profiles_text
+    from crackmap.pipeline.profiles import common_length_m, load_profiles, profiles_text
 
     if show_profiles:
         echo(profiles_text())
@@ -58,10 +58,11 @@ def command(
     from crackmap.pipeline.run import RunSettings, rebuild
     from crackmap.pipeline.section_lists import read_section_list
 
-    profiles = tuple(load_profile(name, lane_width_m=lane_width_m) for name in dict.fromkeys(wanted))
-    own_length_m = profiles[0][1].section.length_m if profiles else 100.0
+    profiles = load_profiles(wanted, lane_width_m=lane_width_m)
+    if section_length_m is None and list_path is None:
+        section_length_m = common_length_m(profiles)
     settings = RunSettings(
-        section_length_m=section_length_m or own_length_m, strips=strips,
+        section_length_m=section_length_m or 100.0, strips=strips,
         section_list=None if list_path is None else read_section_list(list_path),
         profiles=profiles, lane_centre_m=lane_centre_m, shapefile=shapefile, strip_pixel_mm=strip_pixel_mm,
     )  # fmt: skip

@@ -32,6 +32,7 @@ from crackmap.pipeline.records import Frame
 from crackmap.pipeline.survey import Survey
 from crackmap.stages.measure.cutouts import Cutouts
 from crackmap.stages.records import Crack, CrackMask
+from crackmap.stages.regions import cells_of_regions, packed_cells
 
 CHANGED = "changed_during_run"
 """Begins the reason of a frame whose file was written to while it was worked on."""
@@ -181,7 +182,7 @@ def _measured(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) 
         frame.key, source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256,
         job.hashes[frame.key], "ok" if unsealed else "no_crack", "", found.mask.segmented_share, name, size, digest,
         {"decode": source.decode_s, **found.seconds, "write": time.perf_counter() - start}, found.flags,
-        len(unsealed), sum(crack.length_px for crack in unsealed), cracks,
+        len(unsealed), sum(crack.length_px for crack in unsealed), cracks, looked=_looked(job.stages, source, found),
     )  # fmt: skip
 
 
@@ -196,6 +197,14 @@ def write_frame_mask(path: Path, mask: CrackMask, frame: Frame, survey: Survey) 
         path, mask, frame=frame if located else replace(frame, ground=None),
         output=survey.output if located else PIXELS,
     )  # fmt: skip
+
+
+def _looked(stages: Stages, source: ImageSource, found: FoundMask) -> str:
+    """Where the segmenter was sent; empty for everywhere."""
+    if stages.settings.segment_everything:
+        return ""
+    margin_px = stages.settings.segment.margin_px
+    return packed_cells(cells_of_regions(found.regions, source.size_wh_px, margin_px=margin_px))
 
 
 def _cracks(work: _Work, frame: Frame, source: ImageSource, found: FoundMask) -> tuple[Crack, ...]:

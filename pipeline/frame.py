@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from crackmap.calibration.errors import WeightsError, require
@@ -25,6 +26,10 @@ SATURATED_SHARE = 1 / 3
 
 Alligator cracks with cells of 10 cm, 3 px wide on pixels of 10 mm, take 0.5 of their own area, and never fill an image.
 """
+
+
+CORE_PX = 16
+"""A crack up to this wide that has opened in a seal does not cut it in two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class FoundMask:
 
     Attributes:
         regions: of the detector; none where everything was segmented.
-        mask: crack probabilities.
+        mask: crack probabilities; none where a sealed crack is surer.
         seconds: that each stage took.
         flags: what was out of the ordinary: "cpu", the device had no room for it.
         sealed: probabilities of sealed cracks, where they are above those of cracks; None if the weights do not know
@@ -174,9 +179,9 @@ def find_mask(source: PixelSource, stages: Stages) -> FoundMask:
     regions = _regions(source, stages, seconds)
     start = time.perf_counter()
     masks = stages.segmenter.segment_classes(source, regions, stages.settings.segment)
-    sealed = _sealed_alone(masks, stages.settings.measure)
+    mask, sealed = _apart(masks, stages.settings.measure)
     seconds["segment"] = time.perf_counter() - start
-    return FoundMask(regions or (), masks[CRACK], seconds, sealed=sealed)
+    return FoundMask(regions or (), mask, seconds, sealed=sealed)
 
 
 def measure_mask(
@@ -201,21 +206,30 @@ def sealed_cracks(found: FoundMask, stages: Stages, *, ground: GroundPlane | Non
     return tuple(replace(line, sealed=True, joint=False) for line in lines)
 
 
-def _sealed_alone(masks: Mapping[str, CrackMask], settings: MeasureSettings) -> CrackMask | None:
-    """The mask of sealed cracks without what is a crack rather; None where nothing in it would be measured."""
+def _apart(masks: Mapping[str, CrackMask], settings: MeasureSettings) -> tuple[CrackMask, CrackMask | None]:
+    """The masks of cracks and of sealed cracks, each pixel in the one that is surer; None where nothing is sealed.
+
+    A crack that has opened in a seal is a crack, and the seal around it stays one band.
+    """
     crack, sealed = masks[CRACK], masks.get(SEALED)
-    if sealed is None:
-        return None
-    none = np.zeros((BLOCK_PX, BLOCK_PX), np.uint8)
-    blocks = {}
-    for place, block in sealed.blocks.items():
-        alone = np.where(block > crack.blocks.get(place, none), block, np.uint8(0))
-        if alone.any():
-            blocks[place] = alone
     level = round(255.0 * settings.threshold)
-    if not any((block >= level).any() for block in blocks.values()):
-        return None
-    return replace(sealed, blocks=blocks)
+    if sealed is None or not any((block >= level).any() for block in sealed.blocks.values()):
+        return crack, None
+    cracks, seals = dict(crack.blocks), {}
+    for row, column in sealed.blocks:
+        place = column * BLOCK_PX - CORE_PX, row * BLOCK_PX - CORE_PX
+        size = BLOCK_PX + 2 * CORE_PX
+        c, s = crack.read(*place, size, size), sealed.read(*place, size, size)
+        surer = s > c
+        kernel = np.ones((CORE_PX, CORE_PX), np.uint8)
+        band = cv2.morphologyEx(surer.astype(np.uint8), cv2.MORPH_CLOSE, kernel).astype(bool) & (surer | (s >= level))
+        inside = slice(CORE_PX, -CORE_PX), slice(CORE_PX, -CORE_PX)
+        seals[row, column] = np.where(band, s, np.uint8(0))[inside]
+        if (row, column) in cracks:
+            cracks[row, column] = np.where(surer, np.uint8(0), c)[inside]
+    if not any((block >= level).any() for block in seals.values()):
+        return crack, None
+    return replace(crack, blocks=cracks), replace(sealed, blocks=seals)
 
 
 def saturated_share(mask: CrackMask, settings: MeasureSettings) -> float | None:

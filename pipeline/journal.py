@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS frames (
     frame_hash TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, segmented_share REAL NOT NULL,
     mask_name TEXT NOT NULL, mask_bytes INTEGER NOT NULL, mask_sha256 TEXT NOT NULL,
     seconds TEXT NOT NULL, flags TEXT NOT NULL, crack_count INTEGER NOT NULL, crack_length_px REAL NOT NULL,
-    cracks TEXT NOT NULL);
+    cracks TEXT NOT NULL, looked TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS corrections (
     key TEXT PRIMARY KEY, input_sha256 TEXT NOT NULL, frame_hash TEXT NOT NULL, status TEXT NOT NULL,
     mask_name TEXT NOT NULL, mask_bytes INTEGER NOT NULL, mask_sha256 TEXT NOT NULL,
@@ -108,6 +108,8 @@ class JournalRow:
             to: a survey may have more of them than memory holds.
         crack_count, crack_length_px: their number and total length.
         source: NETS or CORRECTED.
+        looked: where the segmenter was sent (`crackmap.stages.regions.packed_cells`), empty for everywhere; empty in a
+            row that comes from a journal, which `Journal.looked` adds to.
     """
 
     key: str
@@ -127,6 +129,7 @@ class JournalRow:
     crack_length_px: float = 0.0
     cracks: tuple[Crack, ...] = ()
     source: str = NETS
+    looked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,7 @@ class Journal:
         values = (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
                   row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
                   json.dumps(dict(row.seconds)), json.dumps(row.flags), row.crack_count, float(row.crack_length_px),
-                  cracks)  # fmt: skip
+                  cracks, row.looked)  # fmt: skip
         self._insert("frames", values)
 
     def correct(self, corrections: Sequence[Correction]) -> None:
@@ -244,7 +247,7 @@ class Journal:
         Raises:
             InputError: the journal is damaged, or was written by somebody else.
         """
-        names = [field.name for field in fields(JournalRow) if field.name not in ("cracks", "source")]
+        names = [field.name for field in fields(JournalRow) if field.name not in ("cracks", "source", "looked")]
         columns = [f"coalesce(c.{name}, f.{name})" if name in _REPLACED else f"f.{name}" for name in names]
         told = f"CASE WHEN c.key IS NULL THEN '{NETS}' ELSE '{CORRECTED}' END"
         with _reading():
@@ -253,6 +256,17 @@ class Journal:
                 row["seconds"], row["flags"] = json.loads(row["seconds"]), tuple(json.loads(row["flags"]))
                 _check_row(row)
                 yield JournalRow(**row)
+
+    def looked(self, key: str) -> str:
+        """Where the segmenter was sent in a frame.
+
+        Raises:
+            InputError: as `rows`.
+        """
+        with _reading():
+            row = self._connection.execute("SELECT looked FROM frames WHERE key = ?", (key,)).fetchone()
+            require(row is None or isinstance(row[0], str), "looked", "text", row)
+            return str(row[0]) if row else ""
 
     def cracks(self, key: str) -> tuple[Crack, ...]:
         """The cracks of a frame, as measured in it alone.

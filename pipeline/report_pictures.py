@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,7 @@ from crackmap.pipeline.loading import ImageSource, Loader
 from crackmap.pipeline.pictures import shrunk
 from crackmap.pipeline.records import Frame, FrameOutcome, RoadCrack
 from crackmap.stages.records import Crack, FloatArray
+from crackmap.stages.regions import CELL_PX, unpacked_cells
 from crackmap.stages.tiling import PixelSource
 
 LONGEST_SIDE_PX = 480
@@ -35,6 +36,9 @@ MOST_BYTES = 6_000_000
 WITH_MASK = 8
 """The worst frames are shown with their masks as well, this many."""
 
+
+SHADE = 150
+"""Opacity, of 255, where the segmenter was not sent."""
 
 SIMPLER_PX = 0.5
 """Lines are drawn this exactly."""
@@ -51,6 +55,9 @@ class FramePicture:
         scale: its pixels per pixel of the photograph.
         lines_xy_px: (N, 2) lines measured in this frame, in pixels of the small picture.
         mask_png: crack probability, as large as the picture; None for all but the worst frames.
+        looked_png: one pixel for each cell of the photograph, dark where the segmenter was not sent; None where it was
+            sent everywhere, and for all but the worst frames.
+        cells_wh: the size of the cells together, as shares of the photograph's.
     """
 
     key: str
@@ -59,16 +66,23 @@ class FramePicture:
     scale: float
     lines_xy_px: tuple[FloatArray, ...] = ()
     mask_png: bytes | None = None
+    looked_png: bytes | None = None
+    cells_wh: tuple[float, float] = (1.0, 1.0)
 
 
 def frame_pictures(
-    worst_first: Sequence[FrameOutcome], cracks_of: Callable[[str], tuple[Crack, ...]], masks: Path, loader: Loader
+    worst_first: Sequence[FrameOutcome],
+    cracks_of: Callable[[str], tuple[Crack, ...]],
+    looked_of: Callable[[str], str],
+    masks: Path,
+    loader: Loader,
 ) -> tuple[FramePicture, ...]:
     """Pictures of frames in the order given, until MOST_BYTES are reached; what cannot be read any more is left out.
 
     Args:
         worst_first: frames, those with most crack first.
         cracks_of: as measured in a frame alone.
+        looked_of: where the segmenter was sent, as `packed_cells` writes it.
         masks: folder of the mask files.
         loader: decodes.
     """
@@ -81,7 +95,9 @@ def frame_pictures(
                 continue
             with source:
                 try:
-                    picture = _picture(outcome, source, cracks_of, masks if len(found) < WITH_MASK else None)
+                    picture = _picture(outcome, source, cracks_of)
+                    if len(found) < WITH_MASK:
+                        picture = _with_stages(picture, outcome, masks, looked_of(outcome.frame.key))
                 except CrackmapError:
                     continue
             total += len(picture.webp)
@@ -115,16 +131,27 @@ def simpler(line_xy_px: FloatArray) -> FloatArray:
     return np.asarray(shapely.get_coordinates(line), np.float64)
 
 
-def _picture(
-    outcome: FrameOutcome, source: PixelSource, cracks_of: Callable[[str], tuple[Crack, ...]], masks: Path | None
-) -> FramePicture:
+def _with_stages(picture: FramePicture, outcome: FrameOutcome, masks: Path, looked: str) -> FramePicture:
+    """The picture with what the stages before measuring made of it."""
+    mask = _mask_png(masks / outcome.mask_name, outcome.frame, picture.size_wh_px, picture.scale)
+    cells = unpacked_cells(looked, outcome.frame.size_wh_px) if looked else None
+    if cells is None:
+        return replace(picture, mask_png=mask)
+    shade = np.zeros((*cells.shape, 4), np.uint8)
+    shade[~cells, 3] = SHADE
+    _, png = cv2.imencode(".png", shade)
+    width, height = outcome.frame.size_wh_px
+    share = cells.shape[1] * CELL_PX / width, cells.shape[0] * CELL_PX / height
+    return replace(picture, mask_png=mask, looked_png=png.tobytes(), cells_wh=share)
+
+
+def _picture(outcome: FrameOutcome, source: PixelSource, cracks_of: Callable[[str], tuple[Crack, ...]]) -> FramePicture:
     image, scale = shrunk(source, LONGEST_SIDE_PX)
     size = image.shape[1], image.shape[0]
     webp = io.BytesIO()
     Image.fromarray(image).save(webp, "WEBP", **WEBP)
-    lines = tuple(simpler(crack.centreline_xy_px * scale) for crack in cracks_of(outcome.frame.key))
-    mask = None if masks is None else _mask_png(masks / outcome.mask_name, outcome.frame, size, scale)
-    return FramePicture(outcome.frame.key, webp.getvalue(), size, scale, lines, mask)
+    lines = tuple(simpler(crack.centreline_xy_px * scale) for crack in cracks_of(outcome.frame.key) if crack.open)
+    return FramePicture(outcome.frame.key, webp.getvalue(), size, scale, lines)
 
 
 def _mask_png(path: Path, frame: Frame, size_wh: tuple[int, int], scale: float) -> bytes | None:

@@ -16,7 +16,14 @@ from crackmap.calibration.errors import InputError, OutputLockedError, require
 from crackmap.pipeline.along import along_route
 from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.frame import Stages, StageSettings
-from crackmap.pipeline.identity import check_identity, frame_hashes, run_identity, still_valid, survey_identity
+from crackmap.pipeline.identity import (
+    check_identity,
+    file_identity,
+    frame_hashes,
+    run_identity,
+    still_valid,
+    survey_identity,
+)
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
@@ -462,10 +469,21 @@ def _total_seconds(rows: Iterable[JournalRow]) -> dict[str, float]:
     return {stage: round(seconds, 3) for stage, seconds in total.items()}
 
 
+def _is_same_file(path: Path, row: JournalRow) -> bool:
+    """Whether an image is the one that was measured, by size and time."""
+    try:
+        return file_identity(path) == (row.input_bytes, row.input_mtime_ns)
+    except OSError:
+        return False
+
+
 def _pictures(
     result: SurveyResult, rows: Mapping[str, JournalRow], journal: Journal, out: Path, loader: Loader
 ) -> tuple[FramePicture, ...]:
     """Small pictures of the frames with the greatest crack length."""
-    cracked = [outcome for outcome in result.outcomes if outcome.status == "ok"]
+    cracked = [
+        outcome for outcome in result.outcomes
+        if outcome.status == "ok" and _is_same_file(outcome.frame.path, rows[outcome.frame.key])
+    ]  # fmt: skip
     worst = sorted(cracked, key=lambda outcome: (-rows[outcome.frame.key].crack_length_px, outcome.frame.key))
-    return frame_pictures(worst[:MOST_PICTURES], journal.cracks, out / MASKS_FOLDER, loader)
+    return frame_pictures(worst[:MOST_PICTURES], journal.cracks, journal.looked, out / MASKS_FOLDER, loader)

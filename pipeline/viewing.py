@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import cv2
 
 from crackmap.calibration.errors import CrackmapError, InputError
+from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.images import open_image
 from crackmap.pipeline.products.write import SUCCESS_NAME
 from crackmap.pipeline.status import journal_as_it_is
@@ -46,7 +47,8 @@ class ReportServer(ThreadingHTTPServer):
         self.out = out
         with journal_as_it_is(out) as journal:
             source = None if journal is None else journal.fact("source")
-            self.keys = frozenset(row.key for row in journal.rows()) if journal is not None else frozenset()
+            rows = () if journal is None else journal.rows()
+            self.files = {row.key: (row.input_bytes, row.input_mtime_ns) for row in rows}
         self.root = Path(source["path"]) if source else out
         # One frame is decoded at a time: a click must not fill the memory.
         self.decoding = threading.Lock()
@@ -62,7 +64,7 @@ class ReportServer(ThreadingHTTPServer):
 
     def path_of(self, key: str) -> Path | None:
         """The file of a frame of this run; None for any other name."""
-        if key not in self.keys:
+        if key not in self.files:
             return None
         return self.root if self.root.is_file() else self.root / key
 
@@ -82,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         key = parse_qs(asked.query).get("key", [""])[0]
         if asked.path == "/":
             self._report()
-        elif asked.path in ("/frame", "/image") and key in self.server.keys:
+        elif asked.path in ("/frame", "/image") and key in self.server.files:
             self._frame(key) if asked.path == "/frame" else self._image(key)
         else:
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page or frame")
@@ -98,13 +100,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, "text/html; charset=utf-8", served.encode("utf-8"), policy=None)
 
     def _frame(self, key: str) -> None:
-        cracks = self._cracks(key)
+        cracks = [crack for crack in self._cracks(key) if crack.open]
         with self.server.decoding, open_image(self._path(key)) as source:
             width, height = source.size_wh_px
         lines = "".join(f'<polyline points="{_points(crack)}"/>' for crack in cracks)
         page = _FRAME_PAGE.format(
             key=html.escape(key), source=html.escape(f"image?key={quote(key)}"), width=width, height=height,
-            lines=lines, count=len(cracks),
+            lines=lines, count=len(cracks), changed=self._changed(key),
         )  # fmt: skip
         self._send(HTTPStatus.OK, "text/html; charset=utf-8", page.encode("utf-8"))
 
@@ -117,6 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         self._send(HTTPStatus.OK, "image/jpeg", jpeg.tobytes())
+
+    def _changed(self, key: str) -> str:
+        same = file_identity(self._path(key)) == self.server.files[key]
+        return "" if same else "this file has changed since it was measured: the lines are those of the earlier one"
 
     def _path(self, key: str) -> Path:
         path = self.server.path_of(key)
@@ -169,7 +175,7 @@ polyline {{ fill:none; stroke:#ff5c7c; stroke-width:1.5; vector-effect:non-scali
 #fit:checked ~ .stack {{ width:100%; }}
 label {{ cursor:pointer; }}
 </style></head><body>
-<header><b>{key}</b><span>{count} lines, {width} × {height} px</span></header>
+<header><b>{key}</b><span>{count} cracks, {width} × {height} px</span><span>{changed}</span></header>
 <input type="checkbox" id="lines" checked> <label for="lines">measured lines</label>
 <input type="checkbox" id="fit" checked> <label for="fit">fit to the window</label>
 <div class="stack"><img src="{source}" alt="Photograph"><svg viewBox="0 0 {width} {height}">{lines}</svg></div>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -29,6 +31,24 @@ def cells_of_regions(
         columns = slice(max(int((x0 - margin_px) // CELL_PX), 0), max(int(-(-(x1 + margin_px) // CELL_PX)), 0))
         cells[rows, columns] = True
     return cells
+
+
+def packed_cells(cells: NDArray[np.bool_]) -> str:
+    """Marked cells (rows, columns) as a short text."""
+    return base64.b64encode(zlib.compress(np.packbits(cells).tobytes(), 9)).decode("ascii")
+
+
+def unpacked_cells(text: str, size_wh_px: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """The (rows, columns) cells of an image from their text; None if it is not one of `packed_cells` for that size."""
+    rows, columns = cell_grid_shape(size_wh_px)
+    try:
+        # One byte more than can be right: what would grow without end is not unpacked.
+        bits = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), -(-rows * columns // 8) + 1)
+    except (ValueError, zlib.error):
+        return None
+    if len(bits) != -(-rows * columns // 8):
+        return None
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=rows * columns).reshape(rows, columns).astype(bool)
 
 
 def pixels_of_cells(cells: NDArray[np.bool_], size_wh_px: tuple[int, int]) -> NDArray[np.bool_]:

@@ -36,6 +36,9 @@ MOST_BOUNDS = 200
 MOST_PLATES = 24
 """Frames drawn by themselves where no chainage is known."""
 
+ASIDE = 5
+"""In place of a width class: a joint or a sealed crack."""
+
 SIMPLER = 0.2
 """Lines are drawn this exactly, in units of the drawing."""
 
@@ -280,7 +283,9 @@ def _line(xy: FloatArray, crack: RoadCrack, classes: tuple[WidthClass, ...]) -> 
     metric = crack.width_mm is not None
     width = mean_width(crack.line_xy, crack.width_mm if metric else crack.width_px) or 0.0
     size = f"{crack.length_m:.2f} m, {width:.1f} mm" if metric else f"{crack.length_px:.0f} px, {width:.1f} px"
-    return Line(points, class_of(width, classes), f"{crack.crack_id}: {size} wide", crack.crack_id)
+    return Line(
+        points, class_of(width, classes) if crack.open else ASIDE, f"{crack.crack_id}: {size} wide", crack.crack_id
+    )
 
 
 def _plate(outcome: FrameOutcome, cracks: Sequence[RoadCrack], classes: tuple[WidthClass, ...]) -> Plate:

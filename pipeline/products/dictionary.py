@@ -10,7 +10,7 @@ from pathlib import Path
 from crackmap.pipeline.products.profile_tables import PLACE_FIELDS, layer_name
 from crackmap.pipeline.products.publish import publish_bytes
 from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, PATTERN_FIELDS, SECTION_FIELDS, Field
-from crackmap.pipeline.products.shapefile import LISTS, SHORT
+from crackmap.pipeline.products.shapefile import LISTS, SHORT, short_names
 from crackmap.pipeline.profiles import ProfileTable
 
 NAME = "dictionary.csv"
@@ -135,11 +135,13 @@ def _rows(profiles: Sequence[ProfileTable]) -> Iterator[tuple[str, ...]]:
         for field in fields:
             yield _row(layer, field, meanings)
     for profile in profiles:
+        names = [*(field.name for field in PLACE_FIELDS), *(column.name for column in profile.columns)]
+        short = short_names(names)
         for field in PLACE_FIELDS:
             yield _row(layer_name(profile), field, SECTIONS)
         for column in profile.columns:
             kind = "text" if column.digits is None else "real"
-            yield layer_name(profile), column.name, "", kind, unit_of(column.name), column.says
+            yield layer_name(profile), column.name, short[column.name], kind, unit_of(column.name), column.says
 
 
 def _row(layer: str, field: Field[object] | object, meanings: Mapping[str, str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -36,17 +36,20 @@ def layer_name(profile: ProfileTable) -> str:
     return f"sections_{profile.name}"
 
 
-def write_profile_tables(out: Path, sections: Sequence[Section], profiles: Sequence[ProfileTable]) -> None:
-    """Writes the CSV file of each profile, and removes those of others.
+def write_profile_tables(
+    out: Path, sections: Sequence[Section], profiles: Sequence[ProfileTable], *, before: Collection[str] = ()
+) -> None:
+    """Writes the CSV file of each profile, and removes those of others that were products `before`.
 
     Raises:
         StorageError: a file cannot be written or removed.
     """
     wanted = {csv_name(profile) for profile in profiles}
-    for stale in sorted(out.glob("sections_*.csv")):
-        if stale.name not in wanted:
+    for name in sorted(before):
+        if name.startswith("sections_") and name.endswith(".csv") and "/" not in name and name not in wanted:
+            stale = out / name
             try:
-                stale.unlink()
+                stale.unlink(missing_ok=True)
             except OSError as error:
                 raise StorageError(f"{stale}: could not be removed ({error.strerror}); remove it by hand") from error
     for profile in profiles:

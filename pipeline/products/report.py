@@ -43,8 +43,9 @@ class Summary:
     """The numbers at the head of the report.
 
     Metric ones are None where nothing says how large a pixel is, lengths along and across the road for rasters.
-    `uncertain`, `saturated` and `below_resolution` count the cracks with an uncertainty and with these flags; `joints`
-    counts the lines that are none.
+    `section_length_m` is the crack length inside of sections, which may leave road out. `uncertain`, `saturated` and
+    `below_resolution` count the cracks with an uncertainty and with these flags; `joints` and `sealed` count the lines
+    that are none.
     """
 
     ok: int
@@ -54,6 +55,7 @@ class Summary:
     cracks: int
     length_m: float | None
     length_px: float
+    section_length_m: float
     covered_m: float | None
     invalid_m: float | None
     missing_m: float | None
@@ -67,6 +69,7 @@ class Summary:
     saturated: int
     below_resolution: int
     joints: int
+    sealed: int
     longitudinal_m: float | None
     transverse_m: float | None
     other_m: float | None
@@ -130,7 +133,7 @@ def write_report(
         most_skipped=MOST_SKIPPED,
         profiles=profiles,
         items=items,
-        listed=items[:MOST_LISTED],
+        listed=[item for item in items if item["class"] != charts.ASIDE][:MOST_LISTED],
         worst=[_worst(picture) for picture in pictures[:WITH_MASK]],
         statuses=_statuses(result),
         css=_asset("report.css"),
@@ -166,6 +169,8 @@ def _worst(picture: FramePicture) -> dict[str, Any]:
     return {
         "key": picture.key, "width": width, "height": height, "src": data_uri(picture.webp),
         "mask": None if picture.mask_png is None else data_uri(picture.mask_png),
+        "looked": None if picture.looked_png is None else data_uri(picture.looked_png),
+        "cells": [f"{100 * share:.2f}%" for share in picture.cells_wh],
         "lines": [" ".join(f"{x:.1f},{y:.1f}" for x, y in line) for line in picture.lines_xy_px],
     }  # fmt: skip
 
@@ -196,6 +201,7 @@ def summarise(result: SurveyResult) -> Summary:
         cracks=len(cracks),
         length_m=sum(lengths_m) if result.output.unit == "m" else None,
         length_px=sum(crack.length_px for crack in cracks),
+        section_length_m=sum(section.crack_length_m for section in sections),
         covered_m=_total(section.covered_m for section in sections),
         invalid_m=_total(section.invalid_m for section in sections),
         missing_m=_total(section.missing_m for section in sections),
@@ -209,6 +215,7 @@ def summarise(result: SurveyResult) -> Summary:
         saturated=sum(crack.saturated for crack in cracks),
         below_resolution=sum(crack.below_resolution for crack in cracks),
         joints=sum(crack.joint for crack in result.cracks),
+        sealed=sum(crack.sealed for crack in result.cracks),
         longitudinal_m=_total(section.longitudinal_m for section in sections),
         transverse_m=_total(section.transverse_m for section in sections),
         other_m=_total(section.other_m for section in sections),

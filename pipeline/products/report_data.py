@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from crackmap.pipeline.networks import polygon_of
+from crackmap.pipeline.products.charts import ASIDE
 from crackmap.pipeline.products.rows import mean_width, printable
 from crackmap.pipeline.products.styles import class_of, width_classes
 from crackmap.pipeline.records import CoordinateKind, Frame, RoadCrack, SurveyResult
@@ -92,11 +93,16 @@ def _crack_item(
     metric = crack.width_mm is not None
     width = mean_width(crack.line_xy, crack.width_mm if metric else crack.width_px) or 0.0
     picture, line = _in_picture(crack, frames, known)
-    flags = [("leaves the picture", crack.touches_border), ("width under a pixel: an order of magnitude",
-             crack.below_resolution), ("black or white in the picture", crack.saturated)]  # fmt: skip
+    flags = (
+        ("a joint or saw cut: in no number of cracks", crack.joint),
+        ("sealed: in no number of open cracks", crack.sealed),
+        ("leaves the picture", crack.touches_border),
+        ("width under a pixel: an order of magnitude", crack.below_resolution),
+        ("black or white in the picture", crack.saturated),
+    )
     return {
         "id": crack.crack_id,
-        "class": class_of(width, classes),
+        "class": class_of(width, classes) if crack.open else ASIDE,
         "length": _rounded(crack.length_m if metric else crack.length_px, 3 if metric else 1),
         "u_length": _rounded(crack.u_length_m if metric else crack.u_length_px, 4),
         "width": _rounded(width, 2),

@@ -94,6 +94,11 @@ def _share_percent(section: Section) -> float | None:
     return 100.0 * section.crack_area_m2 / section.area_m2 if section.area_m2 > 0 else None
 
 
+def _if_measured(section: Section, value: float | None) -> float | None:
+    """A number of a section of which anything was measured: where nobody looked there are not no cracks."""
+    return value if section.area_m2 > 0 else None
+
+
 CRACK_FIELDS: tuple[Field[RoadCrack], ...] = (
     Field("crack_id", "text", lambda c: c.crack_id),
     Field("recording", "text", lambda c: c.recording),
@@ -156,19 +161,19 @@ SECTION_FIELDS: tuple[Field[Section], ...] = (
     Field("missing_m", "real", lambda s: s.missing_m, 3),
     Field("area_m2", "real", lambda s: s.area_m2, 3),
     Field("crack_count", "int", lambda s: s.crack_count),
-    Field("crack_length_m", "real", lambda s: s.crack_length_m, 3),
-    Field("u_crack_len_m", "real", lambda s: s.u_crack_length_m, 4),
+    Field("crack_length_m", "real", lambda s: _if_measured(s, s.crack_length_m), 3),
+    Field("u_crack_len_m", "real", lambda s: _if_measured(s, s.u_crack_length_m), 4),
     Field("crack_m_per_m", "real", per_metre, 4),
-    Field("crack_area_m2", "real", lambda s: s.crack_area_m2, 5),
+    Field("crack_area_m2", "real", lambda s: _if_measured(s, s.crack_area_m2), 5),
     Field("crack_area_pct", "real", _share_percent, 4),
     Field("mean_w_mm", "real", lambda s: s.mean_width_mm, 2),
     Field("max_w_mm", "real", lambda s: s.max_width_mm, 2),
-    Field("joint_length_m", "real", lambda s: s.joint_length_m, 3),
-    Field("sealed_length_m", "real", lambda s: s.sealed_length_m, 3),
-    Field("pattern_area_m2", "real", lambda s: s.pattern_area_m2, 4),
-    Field("longitudinal_m", "real", lambda s: s.longitudinal_m, 3),
-    Field("transverse_m", "real", lambda s: s.transverse_m, 3),
-    Field("other_m", "real", lambda s: s.other_m, 3),
+    Field("joint_length_m", "real", lambda s: _if_measured(s, s.joint_length_m), 3),
+    Field("sealed_length_m", "real", lambda s: _if_measured(s, s.sealed_length_m), 3),
+    Field("pattern_area_m2", "real", lambda s: _if_measured(s, s.pattern_area_m2), 4),
+    Field("longitudinal_m", "real", lambda s: _if_measured(s, s.longitudinal_m), 3),
+    Field("transverse_m", "real", lambda s: _if_measured(s, s.transverse_m), 3),
+    Field("other_m", "real", lambda s: _if_measured(s, s.other_m), 3),
     Field("direction", "text", lambda s: s.direction),
     Field("lane", "text", lambda s: s.lane),
 )

@@ -39,6 +39,9 @@ SHORT = {
 }  # fmt: skip
 """Name in the other formats -> name here, where it is too long."""
 
+UNITS = ("_w_mm", "_mm", "_m2", "_pct", "_m")
+"""Ends of names, which stay."""
+
 _FIXED_DATE = "2000-01-01"
 
 
@@ -78,20 +81,32 @@ def remove_shapefiles(out: Path) -> None:
         raise StorageError(f"{out / FOLDER}: could not be removed ({error.strerror}); remove it by hand") from error
 
 
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Name -> a name of at most LONGEST_NAME characters with the same unit at its end, no two alike."""
+    short: dict[str, str] = {}
+    for name in names:
+        unit = next((ending for ending in UNITS if name.endswith(ending)), "")
+        wanted = SHORT.get(name, name)
+        if len(wanted) > LONGEST_NAME:
+            wanted = _fitted(name, unit, "")
+        number = 1
+        while wanted in short.values():
+            wanted = _fitted(name, unit, str(number))
+            number += 1
+        short[name] = wanted
+    return short
+
+
+def _fitted(name: str, unit: str, number: str) -> str:
+    """The head of a name without underscores, as long as there is room for a number and the unit."""
+    head = name.removesuffix(unit).replace("_", "")
+    return head[: LONGEST_NAME - len(number) - len(unit)] + number + unit
+
+
 def short_named(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """A layer with names and texts that fit into dBASE."""
     kept = layer.drop(columns=[name for name in LISTS if name in layer])
-    names: dict[str, str] = {}
-    for name in kept.columns:
-        if name == kept.geometry.name:
-            continue
-        short = SHORT.get(name, name)[:LONGEST_NAME]
-        number = 1
-        while short in names.values():
-            # The columns of a profile differ at their ends: «pat_z1_w_mm».
-            short = f"{name[: LONGEST_NAME - len(str(number)) - 1]}_{number}"
-            number += 1
-        names[name] = short
+    names = short_names([name for name in kept.columns if name != kept.geometry.name])
     kept = kept.rename(columns=names)
     for name in kept.columns:
         if kept[name].dtype == object and name != kept.geometry.name:

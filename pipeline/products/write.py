@@ -71,6 +71,7 @@ def write_products(
     remove_strays(out)
     remove_strays(out / MASKS_FOLDER)
     mark_unfinished(out)
+    before = _products_before(out)
     # What stands for older products must not outlive them.
     _remove(out / "run.json")
     write_cracks(out, result, profiles)
@@ -80,7 +81,7 @@ def write_products(
         remove_shapefiles(out)
     write_patterns_csv(out / "patterns.csv", result.networks)
     write_sections_csv(out / "sections.csv", result.sections)
-    write_profile_tables(out, result.sections, profiles)
+    write_profile_tables(out, result.sections, profiles, before=before)
     write_dictionary(out, profiles)
     if result.output.kind is not CoordinateKind.MAP:
         _remove(out / "cracks.geojson")
@@ -101,6 +102,15 @@ def mark_unfinished(out: Path) -> None:
         StorageError: it could not be removed.
     """
     _remove(out / SUCCESS_NAME)
+
+
+def _products_before(out: Path) -> frozenset[str]:
+    """Paths of the products that run.json lists; none where there is none that can be read."""
+    try:
+        listed = json.loads((out / "run.json").read_text("utf-8"))["products"]
+        return frozenset(str(item["path"]) for item in listed)
+    except (OSError, ValueError, LookupError, TypeError):
+        return frozenset()
 
 
 def _check_counts(result: SurveyResult) -> None:

@@ -1,6 +1,21 @@
 """Statistics as standards ask for them, each standard a TOML file in this folder."""
 
-from crackmap.pipeline.profiles.load import load_profile, profile_names, profiles_text
+from crackmap.pipeline.profiles.load import (
+    common_length_m,
+    load_profile,
+    load_profiles,
+    profile_names,
+    profiles_text,
+)
 from crackmap.pipeline.profiles.table import Column, ProfileTable, profile_table
 
-__all__ = ["Column", "ProfileTable", "load_profile", "profile_names", "profile_table", "profiles_text"]
+__all__ = [
+    "Column",
+    "ProfileTable",
+    "common_length_m",
+    "load_profile",
+    "load_profiles",
+    "profile_names",
+    "profile_table",
+    "profiles_text",
+]

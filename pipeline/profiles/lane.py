@@ -24,10 +24,12 @@ class Seen:
     Attributes:
         chainage: from, to.
         lateral_m: from, to; to the right of the lane's middle, in travel direction.
+        camera: of the frame.
     """
 
     chainage: Interval
     lateral_m: Interval
+    camera: str = ""
 
 
 class Lanes:
@@ -57,10 +59,14 @@ class Lanes:
         vehicle = np.interp(crack.chainage_at_m, chainage, offset)
         return np.asarray(direction * (crack.offset_at_m - vehicle) - self._centre_m, np.float64)
 
+    def cameras(self, recording: str) -> set[str]:
+        """The cameras of a recording, also those all of whose frames were lost."""
+        return {outcome.frame.camera for outcome in self._members[recording]}
+
     def seen(self, recording: str) -> list[Seen]:
         """What the frames of a recording measured, in order of chainage; nothing twice."""
         return [
-            Seen(part, self._lateral(strip))
+            Seen(part, self._lateral(strip), strip.outcome.frame.camera)
             for strip in strips_of(self._members[recording])
             for part in strip.measured
         ]  # fmt: skip
@@ -91,17 +97,46 @@ def cells_seen(seen: Seen, section: Interval, cell_m: float) -> range:
     if high <= low:
         return range(0)
     first = int(np.ceil((low - section[0]) / cell_m - 0.5 - 1e-9))
-    return range(max(first, 0), int(np.ceil((high - section[0]) / cell_m - 0.5 - 1e-9)))
+    last = int(np.ceil((high - section[0]) / cell_m - 0.5 - 1e-9))
+    return range(max(first, 0), min(last, cell_count(section, cell_m)))
 
 
-def station_lengths_m(stretches: Iterable[Seen], spacing_m: float, length_m: float) -> Mapping[int, float]:
-    """Seen length of each station (number n at chainage n * spacing_m) that was seen at all."""
-    found: dict[int, float] = defaultdict(float)
+def cells_touched(chainage: Interval, section: Interval, cell_m: float) -> range:
+    """Numbers of the cells of a section in which a stretch of it lies; what lies behind the last one is in that."""
+    low, high = chainage[0] - section[0], chainage[1] - section[0]
+    last = cell_count(section, cell_m) - 1
+    first = min(int(np.floor(low / cell_m + 1e-9)), last)
+    # A stretch that ends on the edge of a cell does not touch the next one.
+    return range(first, max(first, min(int(np.ceil(high / cell_m - 1e-9)) - 1, last)) + 1)
+
+
+def cell_count(section: Interval, cell_m: float) -> int:
+    """Number of the cells whose middle lies in a section, at least 1."""
+    return max(1, int(np.ceil((section[1] - section[0]) / cell_m - 0.5 - 1e-9)))
+
+
+def station_lengths_m(
+    stretches: Iterable[Seen], cameras: Iterable[str], spacing_m: float, length_m: float
+) -> Mapping[int, float]:
+    """Seen length of each station (number n at chainage n * spacing_m); that of the camera which saw least of it."""
+    cameras = sorted(set(cameras))
+    found: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for seen in stretches:
         for number in stations_near(seen.chainage, spacing_m, length_m):
             middle = number * spacing_m
-            found[number] += overlap(seen.chainage, (middle - length_m / 2, middle + length_m / 2))
-    return found
+            found[number][seen.camera] += overlap(seen.chainage, (middle - length_m / 2, middle + length_m / 2))
+    return {number: min(lengths[camera] for camera in cameras) for number, lengths in found.items()}
+
+
+def union_m(stretches: Iterable[Seen]) -> list[Interval]:
+    """The road that any camera saw, as intervals in order and apart."""
+    joined: list[Interval] = []
+    for low, high in sorted(seen.chainage for seen in stretches):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(high, joined[-1][1])
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def stations_near(chainage: Interval, spacing_m: float, length_m: float) -> range:

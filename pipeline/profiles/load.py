@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def load_profile(wanted: str, *, lane_width_m: float | None = None) -> tuple[str
         text = (resources.files("crackmap.pipeline.profiles") / f"{wanted}.toml").read_text("utf-8")
         table = tomllib.loads(text)
     elif Path(wanted).suffix == ".toml":
+        if Path(wanted).stem in profile_names():
+            raise InputError(
+                f"profile {wanted}: its results would be called like those of {Path(wanted).stem}, which comes with "
+                "crackmap; call your file otherwise"
+            )
         try:
             table = read_toml(Path(wanted))
         except InputError as error:
@@ -48,6 +54,40 @@ def load_profile(wanted: str, *, lane_width_m: float | None = None) -> tuple[str
     if lane_width_m is not None and isinstance(table.get("lane", {}), dict):
         table = {**table, "lane": {**table.get("lane", {}), "width_m": lane_width_m}}
     return Path(wanted).stem, _parsed(wanted, table)
+
+
+def load_profiles(wanted: Sequence[str], *, lane_width_m: float | None = None) -> tuple[tuple[str, Profile], ...]:
+    """Profiles with their names, see `load_profile`; the width of the lane goes to those that have a lane.
+
+    Raises:
+        InputError: as `load_profile`; two have the same name; none has a lane that a width could be given to.
+    """
+    found: list[tuple[str, Profile]] = []
+    for name in dict.fromkeys(wanted):
+        stem, profile = load_profile(name)
+        if lane_width_m is not None and profile.lane.width_m is not None:
+            stem, profile = load_profile(name, lane_width_m=lane_width_m)
+        if stem in [other for other, _ in found]:
+            raise InputError(f"profile {name}: another one is called {stem} as well; call one file otherwise")
+        found.append((stem, profile))
+    if lane_width_m is not None and not any(profile.lane.width_m is not None for _, profile in found):
+        raise InputError(
+            "--lane-width: none of these profiles has a lane; leave it out, or give a profile that has one"
+        )
+    return tuple(found)
+
+
+def common_length_m(profiles: Sequence[tuple[str, Profile]]) -> float:
+    """The section length that profiles ask for; 100 m where there is none.
+
+    Raises:
+        InputError: they ask for different lengths.
+    """
+    lengths = {name: profile.section.length_m for name, profile in profiles}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} {length:g} m" for name, length in lengths.items())
+        raise InputError(f"profiles ask for sections of different lengths ({said}); give --length, or one at a time")
+    return next(iter(lengths.values()), 100.0)
 
 
 def _parsed(name: str, table: dict[str, Any]) -> Profile:

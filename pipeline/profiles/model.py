@@ -52,6 +52,10 @@ class LaneRule(Table):
         if self.strips and self.zones:
             raise ValueError("give strips or zones, not both")
         bounds = self.bounds_m()
+        half = (self.width_m or math.inf) / 2
+        for name, low, high in bounds:
+            if not -half - EDGE_TOLERANCE_M <= low < high <= half + EDGE_TOLERANCE_M:
+                raise ValueError(f"zone {name} from {low:g} to {high:g} m does not lie in a lane of {self.width_m:g} m")
         if any(low >= high for _, low, high in bounds) or any(a[2] > b[1] + 1e-9 for a, b in pairwise(bounds)):
             raise ValueError("zones go from left to right and do not overlap")
         if len({name for name, _, _ in bounds}) < len(bounds):
@@ -198,6 +202,8 @@ class Profile(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for key in self.unconfirmed:
+            _refuse_unknown_key(self, key)
         names = [rule.name for rule in self.classes]
         zones = [name for name, _, _ in self.lane.bounds_m()]
         if len(set(names)) < len(names):
@@ -214,6 +220,23 @@ class Profile(Table):
             if "severity" in quantity.by and self.severity is None:
                 raise ValueError("a quantity is by severity: give [severity]")
         return self
+
+
+def _refuse_unknown_key(profile: Profile, key: str) -> None:
+    """A key of [unconfirmed]: «table.key», «class.NAME.key» or «quantity.NAME.key», of a kind where it has no name."""
+    table, _, rest = key.partition(".")
+    name, _, last = rest.rpartition(".")
+    known: type[Table] | None = None
+    if table == "class" and name in [rule.name for rule in profile.classes]:
+        known = ClassRule
+    elif table == "quantity" and name in [quantity.name or quantity.kind for quantity in profile.quantities]:
+        known = Quantity
+    elif not name:
+        tables: dict[str, type[Table]] = {"section": SectionRule, "lane": LaneRule, "count": CountRule,
+                                          "severity": SeverityRule, "grade": GradeRule}  # fmt: skip
+        known = tables.get(table)
+    if known is None or last not in known.model_fields:
+        raise ValueError(f"unconfirmed: {key!r} is no key of this file; such are lane.width_m, class.NAME.angle_deg")
 
 
 def _refuse_unknown(what: str, wanted: tuple[str, ...], known: list[str]) -> None:

@@ -118,7 +118,7 @@ def parts_of(
     widths = read_at(cut, width)
     lengths = segment_lengths(read_at(cut, crack.line_xy))
     # The measured length may have been taken on a finer line.
-    lengths = lengths * ((crack.length_m or 0.0) / lengths.sum())
+    lengths = lengths * ((crack.length_m or 0.0) / max(float(lengths.sum()), 1e-12))
     middle_mm = (widths[:-1] + widths[1:]) / 2
     count = len(lengths)
     lateral = None if lateral_m is None else _middles(cut, lateral_m)

@@ -10,19 +10,36 @@ import numpy as np
 
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.networks import areas_in_sections
+from crackmap.pipeline.profiles.lane import SEEN_SHARE
 from crackmap.pipeline.profiles.model import Profile, Quantity
 from crackmap.pipeline.profiles.tally import REASONS, Tally, classes_of, tally, zones_of
 from crackmap.pipeline.records import Section, SurveyResult
 from crackmap.stages.records import FloatArray
 
+DIRECTION, PLACE = "direction", "place"
+
+RESERVED = frozenset((
+    "section_id", "recording", "lane", "direction", "from_m", "to_m", "covered_m", "covered_pct", "invalid_m",
+    "invalid_why", "missing_m", "area_m2",
+))  # fmt: skip
+"""Columns that stand before those of every profile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a profile's table: its name with the unit, what it says, and its decimals; None for text."""
+    """A column of a profile's table.
+
+    Attributes:
+        name: with its unit.
+        says: what it is.
+        digits: its decimals; None for text.
+        needs: DIRECTION or PLACE, if it has no value where there is no direction of travel, or no place in a lane.
+    """
 
     name: str
     says: str
     digits: int | None = 3
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +94,37 @@ def profile_table(
             source = _named(str(quantity.column), name, columns, values)
             columns.append(Column(str(quantity.name), says, quantity.digits))
             values.append([_decayed(value, quantity) for value in source])
-    for column, of_sections in _accounts(profile, result.sections, found):
+    for column, of_sections in _accounts(profile, found):
         columns.append(column)
         values.append(of_sections)
     if profile.grade is not None:
         graded = _named(profile.grade.column, name, columns, values)
         columns.append(Column("grade", f"of {profile.grade.column}: {', '.join(profile.grade.names)}", None))
         values.append([_grade(value, profile) for value in graded])
-    nothing = (None,) * len(columns)
+    _refuse_names(name, columns)
     rows = tuple(
-        row if section.area_m2 > 0 else nothing
+        tuple(value if _known(column, section) else None for column, value in zip(columns, row, strict=True))
         for section, row in zip(result.sections, zip(*values, strict=True), strict=True)
     )
     return ProfileTable(name, profile, tuple(columns), rows)
+
+
+def _known(column: Column, section: Section) -> bool:
+    """Whether a section can have a value of a column: measured road, and what the column needs."""
+    if not section.area_m2 > 0:
+        return False
+    return not (column.needs == DIRECTION and section.covered_m is None) and not (
+        column.needs == PLACE and section.from_m is None
+    )
+
+
+def _refuse_names(profile: str, columns: Sequence[Column]) -> None:
+    names = [column.name for column in columns]
+    wrong = next((name for name in names if name in RESERVED or names.count(name) > 1), None)
+    if wrong is not None:
+        raise InputError(
+            f"profile {profile}: two columns would be called {wrong}; name the quantity or class otherwise"
+        )
 
 
 def _named(column: str, profile: str, columns: Sequence[Column], values: Sequence[Values]) -> Values:
@@ -104,15 +139,24 @@ Computed = Iterator[tuple[Column, Values]]
 
 
 def _lengths(index: int, quantity: Quantity, profile: Profile, result: SurveyResult, found: Tally) -> Computed:
+    needs = _needs(quantity, profile)
     for suffix, says, length, area in _split(quantity, profile, found):
         head = quantity.name or ""
         name = "_".join(part for part in (head, suffix) if part)
-        yield Column(f"{name}_m", f"length: {says or 'all classes'}", quantity.digits), list(length.tolist())
+        yield Column(f"{name}_m", f"length: {says or 'all classes'}", quantity.digits, needs), list(length.tolist())
         if quantity.mean_width:
             with np.errstate(divide="ignore", invalid="ignore"):
                 mean_mm = area / length * 1e3
             widths = [None if value != value else value for value in mean_mm.tolist()]
-            yield Column(f"{name}_w_mm", f"mean width: {says or 'all classes'}", 2), list(widths)
+            yield Column(f"{name}_w_mm", f"mean width: {says or 'all classes'}", 2, needs), list(widths)
+
+
+def _needs(quantity: Quantity, profile: Profile) -> str:
+    """What the lengths of a quantity need: a place across the lane, or a direction of travel."""
+    if "zone" in quantity.by:
+        return PLACE
+    by_class = "class" in quantity.by or quantity.classes is not None
+    return DIRECTION if by_class and any(rule.angle_deg is not None for rule in profile.classes) else ""
 
 
 def _split(quantity: Quantity, profile: Profile, found: Tally) -> Iterator[tuple[str, str, FloatArray, FloatArray]]:
@@ -183,26 +227,28 @@ def _pattern_areas(index: int, quantity: Quantity, profile: Profile, result: Sur
 
 def _cells(index: int, quantity: Quantity, profile: Profile, result: SurveyResult, found: Tally) -> Computed:
     zones, bounds = zones_of(quantity, profile), profile.lane.bounds_m()
-    cell_m, width_m = quantity.cell_m or 1.0, profile.lane.width_m or 1.0
     shares: Values = []
     for number, section in enumerate(result.sections):
-        touched = [len(found.touched[index].get((number, zone), ())) for zone in zones]
+        touched = [found.touched[index].get((number, zone), set()) for zone in zones]
         # A cell in which a crack lies was seen, also where its middle was not.
-        looked = [
-            len(found.touched[index].get((number, zone), set()) | found.seen[index].get((number, zone), set()))
-            for zone in zones
-        ]
-        if section.from_m is None or not sum(looked):
+        looked = [t | found.seen[index].get((number, zone), set()) for t, zone in zip(touched, zones, strict=True)]
+        most = max(map(len, looked))
+        if section.from_m is None or not most:
             shares.append(None)
         elif quantity.of == "cells":
-            shares.append(100.0 * sum(touched) / sum(looked))
+            shares.append(100.0 * sum(map(len, touched)) / sum(map(len, looked)))
+        elif min(map(len, looked)) < SEEN_SHARE * most:
+            # Of a wheel path that nobody saw there is no share of the lane to give.
+            shares.append(None)
         else:
-            area = sum(n * cell_m * (bounds[z][2] - bounds[z][1]) for n, z in zip(touched, zones, strict=True))
-            shares.append(round(100.0 * area / (width_m * cell_m * max(looked)), quantity.digits))
-    of = "cells seen" if quantity.of == "cells" else "area of the lane seen"
+            width_m = profile.lane.width_m or 1.0
+            parts = [len(t) / len(s) * (bounds[z][2] - bounds[z][1]) / width_m
+                     for t, s, z in zip(touched, looked, zones, strict=True)]  # fmt: skip
+            shares.append(round(100.0 * sum(parts), quantity.digits))
+    of = "cells seen" if quantity.of == "cells" else "lane's area; none where a zone was not seen"
     where = ", ".join(bounds[zone][0] for zone in zones)
-    yield Column(f"{quantity.name}_pct", f"cells of {cell_m:g} m that a crack touches in {where}, share of the {of}",
-                 quantity.digits), shares  # fmt: skip
+    says = f"cells of {quantity.cell_m:g} m that a crack touches in {where}, share of the {of}"
+    yield Column(f"{quantity.name}_pct", says, quantity.digits, PLACE), shares
 
 
 def _stations(index: int, quantity: Quantity, profile: Profile, result: SurveyResult, found: Tally) -> Computed:
@@ -216,16 +262,16 @@ def _stations(index: int, quantity: Quantity, profile: Profile, result: SurveyRe
         group = next((n for n, (_, of, _) in enumerate(quantity.groups) if classes & set(of)), None)
         if group is not None:
             shown[section, group] += 1
-    yield Column("stations", f"stations seen, one every {quantity.spacing_m:g} m", 0), list(looked.tolist())
+    yield Column("stations", f"stations seen, one every {quantity.spacing_m:g} m", 0, PLACE), list(looked.tolist())
     total: Values = [0.0 if count else None for count in looked.tolist()]
     for number, (name, of, weight) in enumerate(quantity.groups):
         share: Values = [100.0 * n / count if count else None
                          for n, count in zip(shown[:, number].tolist(), looked.tolist(), strict=True)]  # fmt: skip
-        yield Column(f"{name}_pct", f"stations that show {', '.join(of)}", quantity.digits), share
+        yield Column(f"{name}_pct", f"stations that show {', '.join(of)}", quantity.digits, PLACE), share
         part: Values = [None if value is None else weight * float(value) for value in share]
-        yield Column(f"igi_{name}", f"{name}_pct times {weight:g}", quantity.digits), part
+        yield Column(f"igi_{name}", f"{name}_pct times {weight:g}", quantity.digits, PLACE), part
         total = [None if a is None or b is None else float(a) + float(b) for a, b in zip(total, part, strict=True)]
-    yield Column("igg_cracks", "sum of the parts above: of cracks alone", quantity.digits), total
+    yield Column("igg_cracks", "sum of the parts above: of cracks alone", quantity.digits, PLACE), total
 
 
 def _nothing(index: int, quantity: Quantity, profile: Profile, result: SurveyResult, found: Tally) -> Computed:
@@ -238,7 +284,7 @@ _COMPUTED: dict[str, Callable[[int, Quantity, Profile, SurveyResult, Tally], Com
 }  # fmt: skip
 
 
-def _accounts(profile: Profile, sections: Sequence[Section], found: Tally) -> Computed:
+def _accounts(profile: Profile, found: Tally) -> Computed:
     """Where every metre of the section's cracks went."""
     counted = found.length_m.sum(axis=(1, 2, 3))
     yield Column("counted_m", "length of all lines that count"), list(counted.tolist())
@@ -252,10 +298,11 @@ def _accounts(profile: Profile, sections: Sequence[Section], found: Tally) -> Co
     if profile.lane.width_m is not None:
         width = profile.lane.width_m
         seen: Values = [
-            min(100.0, 100.0 * area / (width * section.covered_m)) if section.covered_m else None
-            for area, section in zip(found.lane_seen_m2.tolist(), sections, strict=True)
+            min(100.0, 100.0 * area / (width * length)) if length > 0 else None
+            for area, length in zip(found.lane_seen_m2.tolist(), found.looked_m.tolist(), strict=True)
         ]
-        yield Column("lane_seen_pct", f"share of a lane of {width:g} m that the frames saw", 1), seen
+        says = f"share of a lane of {width:g} m that was seen, where any camera measured"
+        yield Column("lane_seen_pct", says, 1, PLACE), seen
 
 
 def _decayed(value: float | str | None, quantity: Quantity) -> float | None:

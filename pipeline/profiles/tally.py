@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from crackmap.pipeline.coverage import Interval, overlap
 from crackmap.pipeline.polyline import weighted_mean
-from crackmap.pipeline.profiles.lane import Lanes, Seen, cells_seen, sees_zone, station_lengths_m, stations_near
+from crackmap.pipeline.profiles.lane import (
+    Lanes,
+    Seen,
+    cells_seen,
+    cells_touched,
+    sees_zone,
+    station_lengths_m,
+    stations_near,
+    union_m,
+)
 from crackmap.pipeline.profiles.model import ClassRule, Profile, Quantity
 from crackmap.pipeline.profiles.parts import Parts, SectionIndex, parts_of
 from crackmap.pipeline.records import RoadCrack, Section, SurveyResult
@@ -37,12 +46,14 @@ class Tally:
         stations: by number of the quantity: recording and number of a station -> classes it shows.
         stations_seen: by number of the quantity: recording and number of a station that was seen -> its section.
         lane_seen_m2: (sections,) of the lane.
+        looked_m: (sections,) length along the road that any camera saw.
     """
 
     length_m: FloatArray
     area_m2: FloatArray
     left_out_m: FloatArray
     lane_seen_m2: FloatArray
+    looked_m: FloatArray
     touched: dict[int, Cells] = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))
     seen: dict[int, Cells] = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))
     stations: dict[int, dict[tuple[str, int], set[int]]] = field(
@@ -90,7 +101,9 @@ def tally(result: SurveyResult, profile: Profile, *, listed: bool, centre_m: flo
     )  # fmt: skip
     severities = 1 if profile.severity is None else len(profile.severity.names)
     shape = (len(result.sections), len(profile.classes), len(ground.zones_m) + 1, severities)
-    found = Tally(np.zeros(shape), np.zeros(shape), np.zeros((shape[0], len(REASONS))), np.zeros(shape[0]))
+    found = Tally(
+        np.zeros(shape), np.zeros(shape), np.zeros((shape[0], len(REASONS))), np.zeros(shape[0]), np.zeros(shape[0])
+    )
     for crack in result.cracks:
         if crack.length_m is not None and crack.width_mm is not None:
             _add(found, crack, ground)
@@ -173,9 +186,9 @@ def _touch(
             zones = zones_of(quantity, ground.profile)
             for piece in np.flatnonzero(known & np.isin(parts.zone, zones)).tolist():
                 section = int(parts.section[piece])
-                start = ground.sections[section].from_m or 0.0
-                low, high = np.sort(parts.chainage_m[piece]) - start
-                cells = range(int(low // (quantity.cell_m or 1.0)), int(high // (quantity.cell_m or 1.0)) + 1)
+                bounds = ground.sections[section].from_m or 0.0, ground.sections[section].to_m or 0.0
+                low, high = np.sort(parts.chainage_m[piece]).tolist()
+                cells = cells_touched((low, high), bounds, quantity.cell_m or 1.0)
                 found.touched[index][section, int(parts.zone[piece])].update(cells)
         if quantity.kind == "stations":
             for low, high in np.sort(parts.chainage_m[known], axis=1).tolist():
@@ -198,9 +211,13 @@ def _look(found: Tally, ground: Ground) -> None:
             first = int(np.searchsorted(ends, seen.chainage[0], side="right"))
             for low, high, number in placed[first : int(np.searchsorted(starts, seen.chainage[1]))]:
                 _look_at(found, seen, number, (low, high), ground)
+        for interval in union_m(stretches):
+            first = int(np.searchsorted(ends, interval[0], side="right"))
+            for low, high, number in placed[first : int(np.searchsorted(starts, interval[1]))]:
+                found.looked_m[number] += overlap(interval, (low, high))
         for index, quantity in enumerate(ground.profile.quantities):
             if quantity.kind == "stations":
-                found.stations_seen[index].update(_stations_seen(recording, stretches, quantity, ground.index))
+                found.stations_seen[index].update(_stations_seen(recording, stretches, quantity, ground))
 
 
 def _look_at(found: Tally, seen: Seen, section: int, bounds: Interval, ground: Ground) -> None:
@@ -216,11 +233,12 @@ def _look_at(found: Tally, seen: Seen, section: int, bounds: Interval, ground: G
 
 
 def _stations_seen(
-    recording: str, stretches: Sequence[Seen], quantity: Quantity, index: SectionIndex
+    recording: str, stretches: Sequence[Seen], quantity: Quantity, ground: Ground
 ) -> Iterator[tuple[tuple[str, int], int]]:
     """Yields recording, number and section of the stations of which at least half was seen."""
     spacing, length = quantity.spacing_m or 1.0, quantity.length_m or 1.0
-    for station, seen_m in station_lengths_m(stretches, spacing, length).items():
-        (section,) = index.at(recording, np.array([station * spacing])).tolist()
+    cameras = ground.lanes.cameras(recording)
+    for station, seen_m in station_lengths_m(stretches, cameras, spacing, length).items():
+        (section,) = ground.index.at(recording, np.array([station * spacing])).tolist()
         if seen_m >= length / 2 and section >= 0:
             yield (recording, station), section

@@ -2,13 +2,16 @@
 
 import csv
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from crackmap.pipeline.products import write_products
-from crackmap.pipeline.products.rows import CRACK_FIELDS
+from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, PATTERN_FIELDS, SECTION_FIELDS
+from crackmap.pipeline.profiles import profile_names
+from crackmap.pipeline.profiles.model import Profile
 from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
 
 ROAD = OutputFrame(
@@ -60,3 +63,19 @@ def test_every_column_is_explained():
     text = (Path(__file__).parents[2] / "docs" / "columns.md").read_text("utf-8")
     names = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", "".join(names))) == {field.name for field in CRACK_FIELDS}
+
+
+def test_every_other_column_is_explained_in_outputs():
+    text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text("utf-8")
+    named = {name for line in text.splitlines() if line.startswith("| `")
+             for name in re.findall(r"`(\w+)`", line.split("|")[1])}  # fmt: skip
+    columns = {field.name for fields in (SECTION_FIELDS, PATTERN_FIELDS, FRAME_FIELDS) for field in fields}
+    assert columns <= named
+
+
+def test_the_profile_of_the_documents_is_one():
+    text = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text("utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert Profile.model_validate(tomllib.loads(example)).grade is not None
+    for name in profile_names():
+        assert f"| `{name}` |" in text

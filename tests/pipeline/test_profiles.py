@@ -11,7 +11,14 @@ import pytest
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.networks import with_pattern_areas
-from crackmap.pipeline.profiles import ProfileTable, load_profile, profile_names, profile_table
+from crackmap.pipeline.profiles import (
+    ProfileTable,
+    common_length_m,
+    load_profile,
+    load_profiles,
+    profile_names,
+    profile_table,
+)
 from crackmap.pipeline.records import (
     CoordinateKind,
     Frame,
@@ -236,7 +243,7 @@ def test_the_middle_of_the_lane_and_its_width_may_be_given():
     row = only(counted("aashto-r85", [ALONG], centre_m=0.5))
     assert row["long_z3_m"] == pytest.approx(20.0)
     row = only(counted("zeb", [ALONG], lane_width_m=1.2))
-    assert row["right_pct"] == pytest.approx(21.0)
+    assert row["right_pct"] == pytest.approx(20.0)
 
 
 def test_listed_sections_count_what_lies_in_them():
@@ -296,3 +303,92 @@ def test_a_faulty_profile_says_what_is_wrong(tmp_path, text, message):
 def test_an_unknown_name_lists_the_profiles():
     with pytest.raises(InputError, match="did you mean 'hpms'"):
         load_profile("hmps")
+
+
+def side_by_side(lost: str = "") -> list[FrameOutcome]:
+    """Two cameras, 2 m wide each, left and right of the middle."""
+    outcomes = []
+    for camera, left_m in (("left", -2.0), ("right", 0.0)):
+        plane = np.array([[0.004, 0, left_m], [0, -0.004, 5.0], [0, 0, 1.0]])
+        ground = GroundPlane(plane, (500, 1250))
+        for number in range(20):
+            frame = Frame(
+                f"{camera}{number:02d}.jpg", Path("x"), (500, 1250), "R", Placement((0.0, 5.0 * number)), 5.0 * number,
+                ground, (0.0, 5.0), camera=camera,
+            )  # fmt: skip
+            outcomes.append(FrameOutcome(frame, "skipped" if camera == lost else "ok", "", footprint(frame)))
+    return outcomes
+
+
+def test_a_camera_that_saw_nothing_is_missing_in_what_the_lane_shows():
+    both = only(counted("hpms", [], outcomes=side_by_side()))
+    assert (both["cracking_pct"], both["grade"]) == (0.0, "good")
+    assert both["lane_seen_pct"] == pytest.approx(100.0)
+    half = only(counted("hpms", [], outcomes=side_by_side("right")))
+    # Of the right wheel path nobody knows anything: no share of the lane, no grade.
+    assert (half["cracking_pct"], half["grade"]) == (None, None)
+    assert half["lane_seen_pct"] == pytest.approx(50.0)
+    stations = only(counted("dnit-006", [], outcomes=side_by_side("right")))
+    assert stations["stations"] == 0.0
+
+
+@pytest.mark.parametrize(("low", "high", "cells"), [(90, 110, 10), (90.0, 92.0, 2), (90.2, 92.2, 3), (99.6, 100.4, 1)])
+def test_a_crack_touches_the_cells_of_its_section_alone(low, high, cells):
+    table = counted("zeb", [line((0, low), (0, high))], outcomes=frames(40))
+    assert table.column("middle_pct")[0] == pytest.approx(cells)
+
+
+def test_the_last_piece_of_a_section_is_a_cell_only_if_its_middle_is_inside():
+    listed = [ListedSection("A", 0.5, 15.0)]
+    # 14 cells of 1 m and half a metre that is none: a crack from 8 m on lies in cells 7 to 13.
+    table = counted("zeb", [line((0, 8), (0, 22))], outcomes=frames(10), listed=listed)
+    assert table.column("middle_pct")[0] == pytest.approx(100 * 7 / 14)
+
+
+def test_a_raster_has_no_lengths_by_direction_or_place():
+    frame = replace(frames(1)[0].frame, chainage_m=None, owns_y_m=None)
+    outcomes = [FrameOutcome(frame, "ok", "", footprint(frame))]
+    crack = replace(line((0.5, 1), (0.5, 4)), chainage_at_m=None, chainage_from_m=None, chainage_to_m=None)
+    output = OutputFrame(CoordinateKind.MAP, "WKT")
+    result = SurveyResult(output, tuple(outcomes), (crack,), make_sections(outcomes, [crack], output=output))
+    row = only(profile_table(*load_profile("plain"), result))
+    assert (row["long_m"], row["counted_m"]) == (None, pytest.approx(3.0))
+    row = only(profile_table(*load_profile("aashto-r85"), result))
+    assert (row["long_z4_m"], row["lane_seen_pct"], row["counted_m"]) == (None, None, pytest.approx(3.0))
+    assert only(profile_table(*load_profile("dnit-006"), result))["stations"] is None
+    assert only(profile_table(*load_profile("astm-e3303"), result))["pscm_pct"] == pytest.approx(100 * 0.015 / 20)
+
+
+def test_zones_must_lie_in_the_lane():
+    with pytest.raises(InputError, match="does not lie in a lane of 2 m"):
+        load_profile("hpms", lane_width_m=2.0)
+
+
+def test_profiles_of_one_name_or_of_different_lengths_are_refused(tmp_path):
+    (tmp_path / "hpms.toml").write_text(OWN + 'by = ["class"]\n', encoding="utf-8")
+    with pytest.raises(InputError, match="call your file otherwise"):
+        load_profile(str(tmp_path / "hpms.toml"))
+    with pytest.raises(InputError, match="different lengths"):
+        common_length_m(load_profiles(["hpms", "zeb"]))
+    assert common_length_m(load_profiles(["zeb", "plain"])) == 100.0
+    with pytest.raises(InputError, match="none of these profiles has a lane"):
+        load_profiles(["astm-d6433"], lane_width_m=3.0)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "name"),
+    [
+        ('kind = "area"\nname = "area"\n', "area_m2"),
+        ('by = ["class"]\n[[quantity]]\nkind = "length"\nby = ["class"]\n', "a_m"),
+    ],
+)
+def test_columns_that_are_there_already_are_refused(tmp_path, quantity, name):
+    text = OWN.replace('kind = "length"\n', "") if quantity.startswith("kind") else OWN
+    (tmp_path / "own.toml").write_text(text + quantity, encoding="utf-8")
+    with pytest.raises(InputError, match=f"two columns would be called {name}"):
+        counted(str(tmp_path / "own.toml"), [])
+
+
+def test_what_is_unconfirmed_must_be_a_key_of_the_file(tmp_path):
+    with pytest.raises(InputError, match="widht_m' is no key"):
+        own(tmp_path, OWN + 'by = ["class"]\n[unconfirmed]\n"lane.widht_m" = "?"\n')

@@ -55,6 +55,17 @@ def test_what_is_a_crack_rather_is_not_sealed():
     assert kinds.count(True) == 1
 
 
+def test_each_pixel_is_measured_as_one_thing_only():
+    (line,) = found(band(200, 20, 0.6), band(200, 20, 0.9))
+    assert line.sealed and line.length_m == pytest.approx(1.0, rel=0.03)
+
+
+def test_a_crack_that_opened_in_a_seal_is_a_crack_and_the_seal_stays_one():
+    lines = found(band(198, 4, 0.95), band(190, 20, 0.9))
+    assert [(line.sealed, round(line.length_m)) for line in lines] == [(False, 1), (True, 1)]
+    assert lines[1].width_mm.mean() == pytest.approx(40.0, rel=0.1)
+
+
 def test_nothing_sealed_costs_nothing():
     nets = stages(band(100, 4), band(300, 12, 0.2))
     assert find_mask(PICTURE, nets).sealed is None
