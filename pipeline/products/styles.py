@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -35,6 +36,9 @@ MM_BOUNDS = (0.0, 3.0, 6.0, 10.0, 20.0)
 PX_BOUNDS = (0.0, 2.0, 4.0, 8.0, 16.0)
 """Pixels, where there is no ground scale."""
 
+ASIDE_COLOUR = "#8a8f98"
+"""Of joints and sealed cracks."""
+
 PATTERN_COLOURS = {"alligator": "#8f2d8c", "block": "#2f5d8a"}
 
 STATUS_COLOURS = {"ok": "#d1345b", "no_crack": "#5f9e6e", "no_position": "#c98a2b",
@@ -61,9 +65,11 @@ def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str
     metric = output.unit == "m"
     unit, attribute = ("mm", "mean_w_mm") if metric else ("px", "mean_w_px")
     cracks = [
-        (item.least, item.below or 1e9, item.label(unit), line_symbol(item.colour, 0.4 + 0.2 * number))
+        (_between(attribute, item), item.label(unit), line_symbol(item.colour, 0.4 + 0.2 * number))
         for number, item in enumerate(width_classes(metric=metric))
     ]
+    cracks += [('"sealed" = 1', "sealed", line_symbol(ASIDE_COLOUR, 0.4, "dash")),
+               ('"joint" = 1 AND "sealed" = 0', "joint", line_symbol(ASIDE_COLOUR, 0.4, "dot"))]  # fmt: skip
     bounds = (0.0, 0.1, 0.5, 1.0, 2.0, 1e9)
     shades = ("#f3efe6", "#f6d9a8", "#f0a868", "#d9605a", "#8f2d56")
     density, meaning = ("crack_m_per_m", "m of crack per m") if directed else ("crack_area_pct", "% of area")
@@ -75,7 +81,7 @@ def layer_styles(output: OutputFrame, *, directed: bool = True) -> dict[str, str
     frames = [(name, name, fill_symbol(colour, colour, 40)) for name, colour in STATUS_COLOURS.items()]
     patterns = [(name, name, fill_symbol(colour, colour, 60)) for name, colour in PATTERN_COLOURS.items()]
     return {
-        "cracks": _graduated(attribute, cracks, "line"),
+        "cracks": _ruled(cracks),
         "patterns": categorised("kind", patterns),
         "sections": _graduated(density, sections, "fill"),
         "frames": categorised("status", frames),
@@ -122,10 +128,10 @@ def _layer(kind: str, options: dict[str, str]) -> str:
     return f'<layer class="{kind}" enabled="1" locked="0" pass="0"><Option type="Map">{inside}</Option></layer>'
 
 
-def line_symbol(colour: str, width_mm: float) -> str:
+def line_symbol(colour: str, width_mm: float, style: Literal["solid", "dash", "dot"] = "solid") -> str:
     """Symbol layer of a line "#rrggbb", as wide on paper."""
     return _layer("SimpleLine", {
-        "line_color": _rgba(colour), "line_width": f"{width_mm:g}", "line_width_unit": "MM", "line_style": "solid",
+        "line_color": _rgba(colour), "line_width": f"{width_mm:g}", "line_width_unit": "MM", "line_style": style,
         "capstyle": "round", "joinstyle": "round",
     })  # fmt: skip
 
@@ -142,6 +148,26 @@ def _symbols(layers: list[str], kind: str) -> str:
     return "".join(
         f'<symbol type="{kind}" name="{number}" alpha="1" clip_to_extent="1" force_rhr="0">{layer}</symbol>'
         for number, layer in enumerate(layers)
+    )
+
+
+def _between(attribute: str, item: WidthClass) -> str:
+    """The filter of open cracks in a width class."""
+    above = f'"{attribute}" >= {item.least:g}'
+    below = "" if item.below is None else f' AND "{attribute}" < {item.below:g}'
+    return f'"joint" = 0 AND "sealed" = 0 AND {above}{below}'
+
+
+def _ruled(classes: list[tuple[str, str, str]]) -> str:
+    """QML that draws the lines of each filter with its symbol layer."""
+    rules = "".join(
+        f'<rule key="{{{n}}}" symbol="{n}" filter={quoteattr(chosen)} label={quoteattr(label)}/>'
+        for n, (chosen, label, _) in enumerate(classes)
+    )
+    return _document(
+        '<renderer-v2 type="RuleRenderer" symbollevels="0" enableorderby="0" forceraster="0">'
+        f'<rules key="{{root}}">{rules}</rules>'
+        f"<symbols>{_symbols([item[2] for item in classes], 'line')}</symbols></renderer-v2>"
     )
 
 

@@ -105,9 +105,12 @@ def test_qgis_styles_are_valid_xml_for_every_layer(road):
     for name, qml in zip(styles.f_table_name, styles.styleQML, strict=True):
         renderer = ET.fromstring(qml).find("renderer-v2")
         fields = pyogrio.read_info(out / "crackmap.gpkg", layer=name)["fields"]
-        assert renderer.get("attr") in fields
+        rules = [rule.get("filter") for rule in renderer.iter("rule")]
+        named = {field for rule in rules for field in re.findall(r'"(\w+)"', rule)} or {renderer.get("attr")}
+        assert named <= set(fields)
         symbols = {symbol.get("name") for symbol in renderer.iter("symbol")}
-        assert {item.get("symbol") for item in [*renderer.iter("range"), *renderer.iter("category")]} == symbols
+        drawn = [*renderer.iter("range"), *renderer.iter("category"), *renderer.iter("rule")]
+        assert {item.get("symbol") for item in drawn} == symbols
 
 
 def test_equal_results_are_equal_bytes(road, tmp_path):
