@@ -481,9 +481,7 @@ def _pictures(
     result: SurveyResult, rows: Mapping[str, JournalRow], journal: Journal, out: Path, loader: Loader
 ) -> tuple[FramePicture, ...]:
     """Small pictures of the frames with the greatest crack length."""
-    cracked = [
-        outcome for outcome in result.outcomes
-        if outcome.status == "ok" and _is_same_file(outcome.frame.path, rows[outcome.frame.key])
-    ]  # fmt: skip
+    cracked = [outcome for outcome in result.outcomes if outcome.status == "ok"]
     worst = sorted(cracked, key=lambda outcome: (-rows[outcome.frame.key].crack_length_px, outcome.frame.key))
-    return frame_pictures(worst[:MOST_PICTURES], journal.cracks, journal.looked, out / MASKS_FOLDER, loader)
+    shown = [item for item in worst[:MOST_PICTURES] if _is_same_file(item.frame.path, rows[item.frame.key])]
+    return frame_pictures(shown, journal.cracks, journal.looked, out / MASKS_FOLDER, loader)
