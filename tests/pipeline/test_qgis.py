@@ -11,7 +11,6 @@ import pytest
 from drawn_surveys import MAP, ROAD, survey
 
 from crackmap.pipeline.products import write_products
-from crackmap.pipeline.products.styles import width_classes
 from crackmap.pipeline.profiles import load_profile, profile_table
 
 PYTHON = "/usr/bin/python3"
