@@ -7,6 +7,7 @@ Nothing else happens: no other process, no connection, no file read or written b
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,8 @@ from crackmap.stages.training.loop import _read_checkpoint
 from crackmap.stages.weights import read_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+REPORT_SCRIPT = files("crackmap.pipeline.products").joinpath("report.js").read_text("utf-8")
 
 
 def header_of(**tensor: object) -> bytes:
@@ -267,8 +271,13 @@ def test_names_are_written_so_that_nobody_obeys_them(place, crackmap, mapped):
         parts = cell.split(";") if not re.fullmatch(r"[-+0-9.e]+", cell) else []
         assert not [part for part in parts if re.match(r"""[\t\r\n]|[\s"]*[=+@-]""", part)], cell
     page = (place.out / "report.html").read_text(encoding="utf-8")
-    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
-    tags = re.findall(r"<[a-zA-Z][^<>]*>", page)
+    policy = html.unescape(page)
+    assert "default-src 'none'; base-uri 'none'" in policy and "img-src data:; script-src 'sha256-" in policy
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", page, re.DOTALL)
+    # The page's own script, and data without a sign that could end their element.
+    assert all(kind or text == REPORT_SCRIPT for kind, text in scripts)
+    assert not any(sign in text for kind, text in scripts if "json" in kind for sign in "<>&")
+    tags = re.findall(r"<[a-zA-Z][^<>]*>", re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL))
     assert not [
         tag for tag in tags if re.search(r"^<(script|img(?! src=\"data:)|b on)|\son\w+=|https?:|javascript:", tag)
     ]

@@ -59,8 +59,8 @@ def crack(number: int, line_xy, widths_mm, *, joint=False, recording="R1", chain
 
 def section(start: float, end: float, outline, recording="R1") -> Section:
     name, long = f"{recording}:{start:g}-{end:g}", end - start
-    return Section(name, recording, start, end, np.asarray(outline, float), long, 0.0, 4 * long, 1, 1.0, 0.01, 5.0, 5.0,
-                   1.0, 0.0, 0.0)  # fmt: skip
+    return Section(name, recording, start, end, np.asarray(outline, float), long, 0.0, 0.0, "", 4 * long, 1, 1.0, 0.01,
+                   5.0, 5.0, 1.0, 0.0, 0.0)  # fmt: skip
 
 
 def box(left: float, low: float, right: float, high: float) -> list[tuple[float, float]]:
