@@ -92,9 +92,9 @@ def pictures(browser: Browser, report: Path, folder: Path, name: str) -> None:
 
 
 def saved(png: bytes, path: Path) -> None:
-    """As many colours as a page has, and no more: the repository keeps every version."""
+    """In all colours: of fewer, those that are rare, as of thin cracks in the legend, become others."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,10 @@ from crackmap.calibration.errors import StorageError
 from crackmap.pipeline.products.publish import publish_bytes
 from crackmap.pipeline.products.rows import SECTION_FIELDS, Value, plain_rows, printable, table
 from crackmap.pipeline.products.tables import safe_cell
-from crackmap.pipeline.profiles import ProfileTable
+from crackmap.pipeline.profiles import PLACE_COLUMNS, ProfileTable
 from crackmap.pipeline.records import Section
 
-PLACE_FIELDS = tuple(
-    field for field in SECTION_FIELDS
-    if field.name in ("section_id", "recording", "lane", "direction", "from_m", "to_m", "covered_m", "covered_pct",
-                      "invalid_m", "invalid_why", "missing_m", "area_m2")
-)  # fmt: skip
+PLACE_FIELDS = tuple(field for field in SECTION_FIELDS if field.name in PLACE_COLUMNS)
 """Columns that stand before the numbers of every profile: where the section is, and what of it was measured."""
 
 

@@ -7,9 +7,10 @@ from crackmap.pipeline.profiles.load import (
     profile_names,
     profiles_text,
 )
-from crackmap.pipeline.profiles.table import Column, ProfileTable, profile_table
+from crackmap.pipeline.profiles.table import PLACE_COLUMNS, Column, ProfileTable, profile_table
 
 __all__ = [
+    "PLACE_COLUMNS",
     "Column",
     "ProfileTable",
     "common_length_m",

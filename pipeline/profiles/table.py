@@ -18,7 +18,7 @@ from crackmap.stages.records import FloatArray
 
 DIRECTION, PLACE = "direction", "place"
 
-RESERVED = frozenset((
+PLACE_COLUMNS = frozenset((
     "section_id", "recording", "lane", "direction", "from_m", "to_m", "covered_m", "covered_pct", "invalid_m",
     "invalid_why", "missing_m", "area_m2",
 ))  # fmt: skip
@@ -120,7 +120,7 @@ def _known(column: Column, section: Section) -> bool:
 
 def _refuse_names(profile: str, columns: Sequence[Column]) -> None:
     names = [column.name for column in columns]
-    wrong = next((name for name in names if name in RESERVED or names.count(name) > 1), None)
+    wrong = next((name for name in names if name in PLACE_COLUMNS or names.count(name) > 1), None)
     if wrong is not None:
         raise InputError(
             f"profile {profile}: two columns would be called {wrong}; name the quantity or class otherwise"
