@@ -204,10 +204,10 @@ def run_survey(
         todo = _not_done(survey, journal, hashes, out / MASKS_FOLDER, verify=options.verify)
         total = len(survey.measurable)
         losses = _Losses(survey, options)
-        job = Job(survey, out, stages, hashes)
+        job = Job(survey, out, hashes)
         journal.set_fact("plan", {"frames": total, "skipped": len(survey.skipped), "command": command})
         with Loader(options.workers, limits=options.limits, scratch=out) as loader:
-            rows = finished_rows(job, todo, loader, workers=options.workers, warn=warn)
+            rows = finished_rows(job, todo, stages, loader, workers=options.workers, warn=warn)
             with closing(rows):
                 for done, row in enumerate(rows, start=total - len(todo) + 1):
                     journal.write(row)

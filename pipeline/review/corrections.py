@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from crackmap.calibration.errors import InputError, StorageError, require
-from crackmap.pipeline.executor import write_frame_mask
+from crackmap.pipeline.frame_rows import write_frame_mask
 from crackmap.pipeline.identity import frame_hashes
 from crackmap.pipeline.images import open_image
 from crackmap.pipeline.journal import CORRECTED, Correction, Journal, JournalRow, Told
@@ -132,7 +132,7 @@ def measured(of: Reviewed, frame: Frame, areas: Sequence[Area], told: Told, pict
     path = of.out / MASKS_FOLDER / name
     size = frame.size_wh_px
     mask = CrackMask.from_dense(mask_of_areas(areas, CRACK, size) | mask_of_areas(areas, JOINT, size))
-    write_frame_mask(path, mask, frame, of.survey)
+    write_frame_mask(path, mask, frame, output=of.survey.output, located=frame.key not in of.survey.unplaced_keys)
     unsealed = [crack for crack in cracks if not crack.sealed]
     return Correction(
         frame.key, picture_sha256, of.hashes[frame.key], "ok" if unsealed else "no_crack", name,
