@@ -50,7 +50,8 @@ def gsd_option() -> Decorator:
     )
 
 
-def _workers() -> int:
+def usable_processors() -> int:
+    """Processors this process may use, at most 16."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, 16)
 
@@ -58,8 +59,8 @@ def _workers() -> int:
 def loading_options() -> Decorator:
     """--workers, --follow-links and --max-mpx."""
     options = (
-        click.option("--workers", default=_workers, show_default="one for each processor, at most 16",
-                     type=click.IntRange(1, 256),
+        click.option("--workers", default=usable_processors, show_default="one for each processor, at most 16",
+                     type=click.IntRange(1, 4096),
                      help="Images decoded and worked on at a time. Results do not depend on it."),
         click.option("--follow-links", is_flag=True, help="Take links in SURVEY for what they lead to."),
         click.option("--max-mpx", default=250, show_default=True, type=click.IntRange(min=1), metavar="MPX",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from crackmap.cli.cluster import cluster_options, cluster_settings
 from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import (
     device_option,
@@ -16,6 +19,7 @@ from crackmap.cli.options import (
     gsd_option,
     loading_options,
     section_option,
+    usable_processors,
     weights_options,
 )
 from crackmap.cli.profile import print_profile
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
               "pixels otherwise.")  # fmt: skip
 @click.option("--verify", is_flag=True, help="Compare the content of finished frames' files, not only size and time.")
 @click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
+@cluster_options()
 @click.option("--profile", is_flag=True, help="Show at the end where the time went; timings.json holds it anyway.")
 def command(
     survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
@@ -59,7 +64,7 @@ def command(
     detect_weights: Path | None,
     segment_weights: Path | None, screen_weights: Path | None, device: str, engine: str, workers: int,
     follow_links: bool, max_mpx: int, max_unreadable: float, strict: bool, require_calibration: bool, verify: bool,
-    rerun_changed: bool, profile: bool,
+    rerun_changed: bool, executor: str, address: str | None, gpus_per_worker: float | None, profile: bool,
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
@@ -70,7 +75,10 @@ def command(
     crackmap run survey -o out                     described by survey/survey.toml
     crackmap run survey -o out --survey dnit       described by a preset
     crackmap run ortho.tif -o out                  a georeferenced raster
+    crackmap run survey -o out --executor ray --address auto
+                                                   on all machines of a Ray cluster
     """
+    from crackmap.pipeline.cluster.crew import Crew
     from crackmap.pipeline.frame import StageSettings, load_stages
     from crackmap.pipeline.loading import LoadLimits
     from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
@@ -92,25 +100,39 @@ def command(
         ),
         section_length_m=section_length_m, strips=strips, shapefile=shapefile,
     )  # fmt: skip
-    stages = load_stages(
-        settings.stages, detect_weights=detect_weights, segment_weights=segment_weights,
-        screen_weights=screen_weights, device=device, engine=engine, streams=workers,
+    cluster = cluster_settings(executor, address, workers, gpus_per_worker)
+    load = partial(
+        load_stages, settings.stages, detect_weights=_absolute(detect_weights),
+        segment_weights=_absolute(segment_weights), screen_weights=_absolute(screen_weights), device=device,
+        engine=engine,
     )  # fmt: skip
     options = RunOptions(
-        workers=workers, verify=verify, rerun_changed=rerun_changed, strict=strict,
-        require_calibration=require_calibration,
+        workers=workers if cluster is None else usable_processors(), verify=verify, rerun_changed=rerun_changed,
+        strict=strict, require_calibration=require_calibration,
         most_unreadable=max_unreadable / 100, limits=LoadLimits(pixels=max_mpx * 10**6),
     )  # fmt: skip
-    with frame_progress("Finding cracks", len(found.measurable)) as progress:
+    with ExitStack() as stack:
+        nets = load(streams=workers) if cluster is None else stack.enter_context(Crew(load, cluster, _warn))
+        progress = stack.enter_context(frame_progress("Finding cracks", len(found.measurable)))
         summary = run_survey(
-            found, out, stages, settings, options=options, progress=progress,
-            warn=lambda text: echo(f"Warning: {text}", err=True),
+            found, out, nets, settings, options=options, progress=progress, warn=_warn,
             command=" ".join(["crackmap", *sys.argv[1:]]),
         )  # fmt: skip
+        if isinstance(nets, Crew):
+            workers = nets.workers
     print_summary(summary, out)
     if profile:
-        print_profile(summary, workers=workers, engine=stages.engine)
+        print_profile(summary, workers=workers, engine=nets.engine)
     return 3 if summary.skipped else 0
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """A worker has another working folder."""
+    return None if path is None else path.resolve()
+
+
+def _warn(text: str) -> None:
+    echo(one_line(f"Warning: {text}"), err=True)
 
 
 def print_summary(summary: RunSummary, out: Path) -> None:

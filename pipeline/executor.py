@@ -57,7 +57,7 @@ class Job:
 def finished_rows(
     job: Job, frames: Sequence[Frame], stages: Stages, loader: Loader, *, workers: int,
     warn: Callable[[str], None] = lambda text: None,
-) -> Generator[JournalRow]:  # fmt: skip
+) -> Generator[Sequence[JournalRow]]:  # fmt: skip
     """The journal row of each frame, in order, its mask file in place.
 
     A frame that cannot be used becomes a row that says why. If the caller stops, what was begun is given up.
@@ -96,9 +96,9 @@ def finished_rows(
                     begun.append(source)
                 waiting.append((task.frame.key, pool.submit(frame_row, bench, task, source)))
                 if len(waiting) > at_hand:
-                    yield oldest()
+                    yield [oldest()]
             while waiting:
-                yield oldest()
+                yield [oldest()]
         stopped = False
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -88,7 +88,8 @@ def frame_row(bench: Bench, task: Task, source: ImageSource | UnreadableImageErr
         except CrackmapError:
             raise
         except Exception as error:
-            return _failed(task, error, source)
+            reason = f"internal error: {type(error).__name__}: {error}; please report it with the image"
+            return failed_row(task, reason, source)
 
 
 def _found(stages: Stages, source: ImageSource) -> FoundMask:
@@ -166,7 +167,6 @@ def _skipped(task: Task, reason: str, source: ImageSource | None = None) -> Jour
     return JournalRow(frame.key, size, mtime, digest, task.frame_hash, "skipped", reason)
 
 
-def _failed(task: Task, error: Exception, source: ImageSource) -> JournalRow:
+def failed_row(task: Task, reason: str, source: ImageSource | None = None) -> JournalRow:
     """The row of a frame at which crackmap itself failed: one frame must not cost the survey, nor be passed over."""
-    reason = f"internal error: {type(error).__name__}: {error}; please report it with the image"
     return replace(_skipped(task, reason, source), status="failed")

@@ -8,25 +8,37 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from crackmap.calibration.errors import OutputLockedError
 from crackmap.pipeline.config import named_files
-from crackmap.pipeline.frame import Stages, StageSettings
+from crackmap.pipeline.frame import StageSettings
 from crackmap.pipeline.journal import Journal, JournalRow
 from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.survey import Survey
 
 
-def run_identity(survey: Survey, stages: Stages, settings: StageSettings) -> dict[str, Any]:
+class Nets(Protocol):
+    """What decides numbers of nets, wherever they are loaded: as in `Stages`."""
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """Name -> sha256 of the weight files."""
+
+    @property
+    def engine(self) -> str:
+        """What computes them."""
+
+
+def run_identity(survey: Survey, nets: Nets, settings: StageSettings) -> dict[str, Any]:
     """What must be equal for two runs to give the same numbers, as plain JSON values."""
     return {
         "crackmap": version("crackmap"),
         "survey": survey_identity(survey),
         "settings": _plain(asdict(settings)),
-        "weights": dict(stages.weights),
-        "engine": stages.engine,
+        "weights": dict(nets.weights),
+        "engine": nets.engine,
     }
 
 

@@ -194,18 +194,21 @@ class Journal:
         """Records a fact about the run."""
         self._insert("run", (name, json.dumps(value, sort_keys=True)))
 
-    def _insert(self, table: str, values: tuple[Any, ...]) -> None:
+    def _insert(self, table: str, *rows: tuple[Any, ...]) -> None:
         with _storing(), self._connection:
-            self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
+            marks = ",".join("?" * len(rows[0]))
+            self._connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
 
-    def write(self, row: JournalRow) -> None:
-        """Adds or replaces one frame, durably."""
-        cracks = json.dumps([_to_json(crack) for crack in row.cracks], allow_nan=False)
-        values = (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
-                  row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
-                  json.dumps(dict(row.seconds)), json.dumps(row.flags), row.crack_count, float(row.crack_length_px),
-                  cracks, row.looked)  # fmt: skip
-        self._insert("frames", values)
+    def write(self, *rows: JournalRow) -> None:
+        """Adds or replaces frames, durably: all of them or none."""
+        values = [
+            (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
+             row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
+             json.dumps(dict(row.seconds)), json.dumps(row.flags), row.crack_count, float(row.crack_length_px),
+             json.dumps([_to_json(crack) for crack in row.cracks], allow_nan=False), row.looked)
+            for row in rows
+        ]  # fmt: skip
+        self._insert("frames", *values)
 
     def correct(self, corrections: Sequence[Correction]) -> None:
         """Puts corrections in the place of the nets' rows, durably: all of them or none."""

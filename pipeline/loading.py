@@ -335,7 +335,7 @@ class Loader(Closing):
             waiting: deque[Future[ImageSource | UnreadableImageError]] = deque()
             try:
                 for path in paths:
-                    waiting.append(pool.submit(self._try, path))
+                    waiting.append(pool.submit(self.attempt, path))
                     if len(waiting) > self._workers:
                         yield waiting.popleft().result()
                 while waiting:
@@ -368,7 +368,8 @@ class Loader(Closing):
             child.forget()
         self._children, self._idle = set(), []
 
-    def _try(self, path: Path) -> ImageSource | UnreadableImageError:
+    def attempt(self, path: Path) -> ImageSource | UnreadableImageError:
+        """An open image that knows what it took to open it, or what is wrong with it."""
         start = time.perf_counter()
         try:
             source = self.open(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -14,6 +14,7 @@ import numpy as np
 
 from crackmap.calibration.errors import InputError, OutputLockedError, require
 from crackmap.pipeline.along import along_route
+from crackmap.pipeline.cluster.crew import Crew
 from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.identity import (
@@ -165,7 +166,7 @@ Progress = Callable[[int, int, str], None]
 def run_survey(
     survey: Survey,
     out: Path,
-    stages: Stages,
+    nets: Stages | Crew,
     settings: RunSettings,
     *,
     options: RunOptions | None = None,
@@ -178,8 +179,8 @@ def run_survey(
     Args:
         survey: the frames.
         out: output folder; may hold an interrupted run of the same survey with the same settings.
-        stages: loaded nets.
-        settings: must hold the settings `stages` was loaded with.
+        nets: loaded nets, or the crew of a cluster that has them.
+        settings: must hold the settings `nets` was loaded with.
         options: how it is carried out.
         progress: told after every frame.
         warn: told of a frame that does not get on.
@@ -195,7 +196,7 @@ def run_survey(
     options = options or RunOptions()
     if options.require_calibration:
         _refuse_pixels(survey)
-    identity = run_identity(survey, stages, settings.stages)
+    identity = run_identity(survey, nets, settings.stages)
     with open_journal(out) as journal:
         check_identity(journal, identity, out, rerun_changed=options.rerun_changed)
         remove_strays(out)
@@ -204,13 +205,13 @@ def run_survey(
         todo = _not_done(survey, journal, hashes, out / MASKS_FOLDER, verify=options.verify)
         total = len(survey.measurable)
         losses = _Losses(survey, options)
-        job = Job(survey, out, hashes)
+        done = total - len(todo)
         journal.set_fact("plan", {"frames": total, "skipped": len(survey.skipped), "command": command})
-        with Loader(options.workers, limits=options.limits, scratch=out) as loader:
-            rows = finished_rows(job, todo, stages, loader, workers=options.workers, warn=warn)
-            with closing(rows):
-                for done, row in enumerate(rows, start=total - len(todo) + 1):
-                    journal.write(row)
+        with closing(_rows(Job(survey, out, hashes), todo, nets, options, warn)) as groups:
+            for rows in groups:
+                journal.write(*rows)
+                for row in rows:
+                    done += 1
                     progress(done, total, row.key)
                     losses.add(row)
         journal.set_fact("products", settings.of_products())
@@ -220,6 +221,17 @@ def run_survey(
     wall_s = {"frames": middle - start, "products": time.perf_counter() - middle}
     pixels = sum(frame.size_wh_px[0] * frame.size_wh_px[1] for frame in todo)
     return RunSummary(result, total - len(todo), seconds, wall_s, pixels)
+
+
+def _rows(
+    job: Job, todo: Sequence[Frame], nets: Stages | Crew, options: RunOptions, warn: Callable[[str], None]
+) -> Generator[Sequence[JournalRow]]:
+    """The rows of frames, in groups, as they are finished here or on a cluster."""
+    if isinstance(nets, Crew):
+        yield from nets.rows(job, todo, limits=options.limits)
+        return
+    with Loader(options.workers, limits=options.limits, scratch=job.out) as loader:
+        yield from finished_rows(job, todo, nets, loader, workers=options.workers, warn=warn)
 
 
 def _refuse_pixels(survey: Survey) -> None:

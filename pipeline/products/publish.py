@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def publishing(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the folder cannot be made, or the file not be written; the message names path and remedy.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{_digest(path.name)}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{_digest(platform.node() + path.name)}{path.suffix}")
     try:
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ def _remove(temporary: Path) -> None:
 
 
 def _digest(name: str) -> str:
-    """Tells apart what threads write at the same time, in a length every file system takes."""
+    """Tells apart what threads and machines write at the same time, in a length every file system takes."""
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
 
 

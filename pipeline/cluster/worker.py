@@ -1,0 +1,146 @@
+"""One process of a cluster that takes frames through the stages. It knows nothing of Ray, which calls it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crackmap.calibration.errors import CrackmapError, DeviceError
+from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
+from crackmap.pipeline.frame import Stages
+from crackmap.pipeline.frame_rows import Bench, Task, frame_row
+from crackmap.pipeline.identity import file_identity
+from crackmap.pipeline.journal import JournalRow
+from crackmap.pipeline.loading import Loader, LoadLimits
+from crackmap.pipeline.products.publish import TEMPORARY_PREFIX
+from crackmap.pipeline.records import OutputFrame
+from crackmap.stages.processors import limit_processors, processor_kind
+
+TOKEN_NAME = f"{TEMPORARY_PREFIX}cluster"
+"""In the output folder: a word by which a worker knows that it writes to the folder that is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker starts with.
+
+    Attributes:
+        load: loads the nets.
+        processors: how many it may compute with.
+        at_hand: frames that are worked on at a time: one is decoded or measured while the nets look at another.
+        umask: of the files it writes.
+    """
+
+    load: Callable[[], Stages]
+    processors: int
+    at_hand: int
+    umask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What a worker says of itself.
+
+    Attributes:
+        name: machine and process.
+        fingerprint: of its code.
+        weights, engine: of its nets, as in `Stages`.
+        processor: what it computes with.
+    """
+
+    name: str
+    fingerprint: Fingerprint
+    weights: dict[str, str]
+    engine: str
+    processor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the frames of a job are and their results go, as every worker must see it.
+
+    Attributes:
+        out: the output folder.
+        token: content of TOKEN_NAME there.
+        root: the survey folder.
+        output: the coordinate system of the products.
+        limits: what an image may cost.
+    """
+
+    out: Path
+    token: str
+    root: Path
+    output: OutputFrame
+    limits: LoadLimits
+
+
+class Worker:
+    """Holds the nets and does one task after the other, at most `Setup.at_hand` side by side.
+
+    What goes wrong on purpose is returned, not raised: an error that crosses machines as an exception loses its kind.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        """Cheap, so that it cannot fail: the nets are loaded when it is asked to introduce itself."""
+        os.umask(setup.umask)
+        limit_processors(setup.processors)
+        self._setup, self._lock = setup, threading.Lock()
+        self._stages: Stages | None = None
+        self._bench: tuple[Place, Bench, Loader] | None = None
+
+    def introduce(self) -> Introduction | CrackmapError:
+        """Loads the nets."""
+        try:
+            self._stages = self._setup.load()
+        except CrackmapError as error:
+            return error
+        return Introduction(
+            f"{platform.node()} ({os.getpid()})", fingerprint(), dict(self._stages.weights), self._stages.engine,
+            processor_kind(),
+        )  # fmt: skip
+
+    def row(self, place: Place, task: Task) -> JournalRow | CrackmapError:
+        """Takes a frame through the stages; its mask file is in place."""
+        try:
+            bench, loader = self._bench_of(place)
+            _check_file(task, place)
+            return frame_row(bench, task, loader.attempt(task.frame.path))
+        except CrackmapError as error:
+            return error
+
+    def _bench_of(self, place: Place) -> tuple[Bench, Loader]:
+        with self._lock:
+            if self._bench is None or self._bench[0] != place:
+                _check_place(place)
+                if self._stages is None:
+                    raise DeviceError("a worker was asked for a frame before it had its nets; please report it")
+                bench = Bench(place.out, place.output, self._stages, threading.Semaphore(1))
+                # Large pictures are unpacked into this machine's folder for temporary files, not over the network.
+                loader = Loader(self._setup.at_hand, limits=place.limits)
+                self._bench = place, bench, loader
+            return self._bench[1:]
+
+
+def _check_place(place: Place) -> None:
+    try:
+        token = (place.out / TOKEN_NAME).read_text(encoding="ascii")
+    except OSError:
+        token = ""
+    if token != place.token:
+        raise DeviceError(f"{platform.node()} does not see the output folder {place.out}: keep it on storage that all "
+                          "machines of the cluster share, under the same path")  # fmt: skip
+
+
+def _check_file(task: Task, place: Place) -> None:
+    """A folder that is not there would make every frame an unreadable one, and the road uncracked."""
+    try:
+        file_identity(task.frame.path)
+    except OSError as error:
+        if not place.root.is_dir():
+            raise DeviceError(f"{platform.node()} does not see the survey folder {place.root}: keep it on storage that "
+                              "all machines of the cluster share, under the same path") from error  # fmt: skip
+        raise
