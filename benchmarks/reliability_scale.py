@@ -25,7 +25,7 @@ from rasterio.windows import Window
 
 from crackmap.pipeline import loading
 from crackmap.pipeline.frame import Stages, StageSettings
-from crackmap.pipeline.identity import frame_hashes
+from crackmap.pipeline.identity import frame_hasher, frame_hashes
 from crackmap.pipeline.journal import JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
 from crackmap.pipeline.products import write_products
@@ -170,8 +170,7 @@ def planned(folder: Path, out: Path) -> int:
     """Reads a survey and its journal, as a run that goes on does; the number of frames still to do."""
     survey = read_survey(folder)
     with open_journal(out) as journal:
-        hashes = frame_hashes(survey, journal)
-        return len(_not_done(survey, journal, hashes, out / MASKS_FOLDER, verify=False))
+        return len(_not_done(survey, journal, frame_hasher(survey, journal), out / MASKS_FOLDER, verify=False))
 
 
 def assembled(folder: Path, out: Path) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +41,17 @@ class Job:
     Attributes:
         survey: where the frames are from.
         out: the output folder; the caller holds its lock.
-        hashes: of all that decides a frame's numbers, by key.
+        hash_of: hashes all that decides a frame's numbers.
     """
 
     survey: Survey
     out: Path
-    hashes: Mapping[str, str]
+    hash_of: Callable[[Frame], str]
 
     def tasks(self, frames: Sequence[Frame]) -> Iterator[Task]:
         """What is to be done, in the order of the frames."""
         unplaced = self.survey.unplaced_keys
-        return (Task(frame, self.hashes[frame.key], frame.key not in unplaced) for frame in frames)
+        return (Task(frame, self.hash_of(frame), frame.key not in unplaced) for frame in frames)
 
 
 def finished_rows(

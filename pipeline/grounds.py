@@ -19,7 +19,7 @@ from crackmap.calibration.store import Calibration, read_calibration
 from crackmap.pipeline.config import CameraConfig, GroundConfig, LimitsConfig
 from crackmap.pipeline.footprint import seen_polygon_m, visible_y_m
 from crackmap.pipeline.images import open_image
-from crackmap.pipeline.listing import Entry, Skipped
+from crackmap.pipeline.listing import Entry, Skipped, by_recording
 
 LANE_UNCERTAINTY_PERCENT = 3.0
 """Scale from a lane of nominal width: lanes of one class of road differ by a decimetre or so."""
@@ -127,8 +127,7 @@ def _find(
         return Grounds()
     result = Grounds()
     failures: list[CalibrationError] = []
-    for recording in dict.fromkeys(entry.recording for entry in entries):
-        group = [entry for entry in entries if entry.recording == recording]
+    for recording, group in by_recording(entries).items():
         try:
             _of_recording(recording, group, ground, limits, calibration, result)
         except CalibrationError as error:
@@ -234,8 +233,7 @@ def share_road(entries: Sequence[Entry], grounds: Grounds) -> Grounds:
     """
     notes: dict[str, None] = {}
     made: dict[tuple[int, tuple[float, float]], GroundPlane] = {}
-    for recording in dict.fromkeys(entry.recording for entry in entries):
-        members = [entry for entry in entries if entry.recording == recording and entry.key in grounds.planes]
+    for members in by_recording(entry for entry in entries if entry.key in grounds.planes).values():
         planes: dict[str, GroundPlane] = {}
         for entry in members:
             planes.setdefault(entry.camera, grounds.planes[entry.key])

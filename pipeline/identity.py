@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from crackmap.calibration.errors import OutputLockedError
 from crackmap.pipeline.config import named_files
 from crackmap.pipeline.frame import StageSettings
-from crackmap.pipeline.journal import Journal, JournalRow
+from crackmap.pipeline.journal import Finished, Journal, JournalRow
 from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.survey import Survey
@@ -87,23 +88,33 @@ def _changes(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str
 
 
 def frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:
-    """Key -> hash of all that decides a frame's numbers and the place of its mask: run, ground plane, strip, place.
+    """Key -> hash, of all frames of a survey, as `frame_hasher` makes it."""
+    hash_of = frame_hasher(survey, journal)
+    return {frame.key: hash_of(frame) for frame in survey.measurable}
+
+
+def frame_hasher(survey: Survey, journal: Journal) -> Callable[[Frame], str]:
+    """What hashes all that decides a frame's numbers and the place of its mask: run, ground plane, strip, place.
 
     A ground plane fitted to all frames of a recording changes when frames are added: then its frames are done again.
     """
     run = hashlib.sha256((json.dumps(journal.fact("settings"), sort_keys=True) + survey.output.crs_wkt).encode())
+    planes: dict[int, str] = {}
 
     def of(frame: Frame) -> str:
         plane = frame.ground
-        ground = plane and (
-            plane.ground_from_pixel.tolist(), asdict(plane.limits), plane.u_scale, plane.lens and asdict(plane.lens)
-        )  # fmt: skip
-        facts = json.dumps([ground, frame.owns_y_m, asdict(frame.placement), frame.chainage_m, frame.size_wh_px])
+        if id(plane) not in planes:
+            ground = plane and (
+                plane.ground_from_pixel.tolist(), asdict(plane.limits), plane.u_scale, plane.lens and asdict(plane.lens)
+            )  # fmt: skip
+            planes[id(plane)] = json.dumps(ground)
+        placement = {"origin_xy": frame.placement.origin_xy, "azimuth_deg": frame.placement.azimuth_deg}
+        facts = json.dumps([frame.owns_y_m, placement, frame.chainage_m, frame.size_wh_px])
         hashed = run.copy()
-        hashed.update(facts.encode())
+        hashed.update(f"[{planes[id(plane)]}, {facts[1:]}".encode())
         return hashed.hexdigest()
 
-    return {frame.key: of(frame) for frame in survey.measurable}
+    return of
 
 
 def file_identity(path: Path) -> tuple[int, int]:
@@ -112,7 +123,7 @@ def file_identity(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def still_valid(row: JournalRow, frame: Frame, frame_hash: str, masks: Path, *, content: bool) -> bool:
+def still_valid(row: JournalRow | Finished, frame: Frame, frame_hash: str, masks: Path, *, content: bool) -> bool:
     """Whether a finished frame needs not be done again: same image file, same decisions, mask in place.
 
     Args:
@@ -122,12 +133,15 @@ def still_valid(row: JournalRow, frame: Frame, frame_hash: str, masks: Path, *, 
         masks: folder of the mask files.
         content: compare the content of both files, not only their sizes and the image's time.
     """
-    mask = masks / row.mask_name
     if row.status not in ("ok", "no_crack") or row.frame_hash != frame_hash:
         return False
+    # A path of text is looked up in a third of the time, and there may be a million.
+    mask = f"{masks}/{row.mask_name}"
     try:
-        if (row.input_bytes, row.input_mtime_ns) != file_identity(frame.path) or mask.stat().st_size != row.mask_bytes:
+        if (row.input_bytes, row.input_mtime_ns) != file_identity(frame.path):
             return False
-        return not content or (sha256_of(frame.path), sha256_of(mask)) == (row.input_sha256, row.mask_sha256)
+        if os.stat(mask).st_size != row.mask_bytes:  # noqa: PTH116
+            return False
+        return not content or (sha256_of(frame.path), sha256_of(Path(mask))) == (row.input_sha256, row.mask_sha256)
     except OSError:
         return False

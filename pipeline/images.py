@@ -1,13 +1,13 @@
 """Survey images: their headers, the positions in them and their pixels.
 
 Pixels, and headers of TIFFs, come from supervised child processes (`loading.py`); the headers of JPEG and PNG, of which
-a survey has very many, are read here, by Pillow's Python code alone.
+a survey has very many, are read here: ordinary ones by `headers.py`, all others by Pillow's Python code.
 """
 
 from __future__ import annotations
 
 import atexit
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -17,6 +17,7 @@ from crackmap.calibration.files import is_no_file
 from crackmap.calibration.track.exif import Fix, exif_fix
 from crackmap.pipeline import decoding
 from crackmap.pipeline.decoding import DECODER_ERRORS, LIMIT_PX, Georeference, ImageHeader, RgbArray
+from crackmap.pipeline.headers import ordinary_size_wh
 from crackmap.pipeline.loading import ImageSource, Loader
 
 __all__ = [
@@ -31,10 +32,19 @@ def read_header(path: Path) -> ImageHeader:
     Raises:
         UnreadableImageError: the file is missing, not a JPEG, PNG or TIFF, damaged, or of a kind not supported.
     """
+    size_wh_px = ordinary_size_wh(path)
+    if size_wh_px is not None:
+        return _header_of(size_wh_px)
     _require_file(path)
     if decoding.is_tiff(path):
         return _shared_loader().header(path)
     return decoding.read_header(path)
+
+
+@lru_cache(maxsize=64)
+def _header_of(size_wh_px: tuple[int, int]) -> ImageHeader:
+    """One for all images of a size: a survey has a million of them."""
+    return ImageHeader(size_wh_px)
 
 
 def read_fix(path: Path) -> Fix | None:

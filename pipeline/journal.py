@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -130,6 +130,23 @@ class JournalRow:
     cracks: tuple[Crack, ...] = ()
     source: str = NETS
     looked: str = ""
+
+
+class Finished(NamedTuple):
+    """Of a `JournalRow`, what tells whether its frame needs not be done again."""
+
+    key: str
+    input_bytes: int
+    input_mtime_ns: int
+    input_sha256: str
+    frame_hash: str
+    status: str
+    mask_name: str
+    mask_bytes: int
+    mask_sha256: str
+
+
+_FINISHED_KINDS = (str, int, int, str, str, str, str, int, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +277,20 @@ class Journal:
                 _check_row(row)
                 yield JournalRow(**row)
 
+    def finished(self) -> Iterator[Finished]:
+        """Frames that were measured, in key order, with what tells whether that still holds.
+
+        Raises:
+            InputError: as `rows`.
+        """
+        names = [f"coalesce(c.{name}, f.{name})" if name in _REPLACED else f"f.{name}" for name in Finished._fields]
+        with _reading():
+            chosen = f"SELECT {', '.join(names)} FROM {_IN_FORCE} WHERE f.status IN ('ok', 'no_crack') ORDER BY 1"
+            for values in self._connection.execute(chosen):
+                if tuple(map(type, values)) != _FINISHED_KINDS or not _is_mask_name(values[6]):
+                    raise ValueError(f"frame {values[0]!r} holds {values[1:]!r}")
+                yield Finished._make(values)
+
     def looked(self, key: str) -> str:
         """Where the segmenter was sent in a frame.
 
@@ -330,7 +361,11 @@ def _check_values(row: Mapping[str, Any]) -> None:
         require(False, wrong[0], "text" if _KINDS[wrong[0]] is str else "a number", row[wrong[0]])
     require(row["status"] in STATUSES, "status", f"one of {', '.join(STATUSES)}", row["status"])
     mask = row["mask_name"]
-    require(not mask or re.fullmatch(r"[\w-]+\.tif", mask) is not None, "mask_name", "a name below masks/", mask)
+    require(not mask or _is_mask_name(mask), "mask_name", "a name below masks/", mask)
+
+
+def _is_mask_name(text: str) -> bool:
+    return re.fullmatch(r"[\w-]+\.tif", text) is not None
 
 
 def _check_fact(name: str, value: Any) -> None:

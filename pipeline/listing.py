@@ -9,15 +9,19 @@ import signal
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.config import CameraConfig, FramesConfig, PositionConfig
 from crackmap.pipeline.images import ImageHeader, read_header
+
+_DIGITS = re.compile(r"([0-9]+)")
 
 RUN_FILE = "journal.sqlite"
 """A folder with this file holds the products of a run, not frames."""
@@ -27,6 +31,17 @@ RUN_FOLDERS = ("masks", "strips")
 
 NAMES_S, NAME_S = 10.0, 0.001
 """Longest time that reading names by a pattern may take, and the share of each name; it takes some 5 µs."""
+
+
+class OfRecording(Protocol):
+    """What belongs to a recording: an entry, a frame."""
+
+    @property
+    def recording(self) -> str:
+        """Its name."""
+
+
+_Recorded = TypeVar("_Recorded", bound=OfRecording)
 
 Skipped = tuple[str, str]
 """Key of an image that cannot be a frame, and why."""
@@ -109,7 +124,7 @@ def list_entries(
     else:
         root, name = source, source.resolve().name
         files, links = _files(root, follow_links=follow_links)
-        chosen = [file for file in files if _matches(file, frames.include) and not _matches(file, frames.exclude)]
+        chosen = _chosen(files, frames)
         if not chosen:
             raise InputError(_nothing_found(root, frames, files, links))
         paths = _keyed(root, chosen)
@@ -129,7 +144,7 @@ def list_entries(
     unreadable = set()
     for key, entry in named.items():
         try:
-            entries.append(replace(entry, header=read_header(entry.path)))
+            entries.append(_with_header(entry, read_header(entry.path)))
         except InputError as error:
             failed[key] = str(error).removeprefix(f"{entry.path.name}: ")
             unreadable.add(key)
@@ -139,6 +154,14 @@ def list_entries(
         raise InputError(f"{source.name}: none of {len(skipped)} images can be used; the first, {key}: {reason}")
     in_order = sorted(skipped, key=lambda item: natural_key(item[0]))
     return Listing(sorted(entries, key=_order), in_order, named, frozenset(unreadable), links)
+
+
+def _with_header(entry: Entry, header: ImageHeader) -> Entry:
+    # As `replace` does in three times the time.
+    return Entry(
+        entry.key, entry.path, header, entry.recording, entry.chainage_m, entry.time_s, entry.sequence, entry.camera,
+        entry.lane, entry.distance_m,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -172,9 +195,19 @@ def _out_of_patience(_signal: int, _frame: object) -> None:
     raise TimeoutError
 
 
+def by_recording(items: Iterable[_Recorded]) -> dict[str, list[_Recorded]]:
+    """Entries or frames by their recording, in the order of its first one."""
+    groups: dict[str, list[_Recorded]] = {}
+    for item in items:
+        groups.setdefault(item.recording, []).append(item)
+    return groups
+
+
 def natural_key(text: str) -> list[str | int]:
     """Sort key in which img9 comes before img10."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", text))]
+    parts: list[str | int] = list(_DIGITS.split(text))
+    parts[1::2] = map(int, parts[1::2])
+    return parts
 
 
 def _files(root: Path, *, follow_links: bool) -> tuple[list[str], int]:
@@ -200,10 +233,11 @@ def _files(root: Path, *, follow_links: bool) -> tuple[list[str], int]:
         inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in produced)
         names = [name for name in names if not name.startswith(".")]
         if not follow_links:
-            linked = {name for name in (*inner, *names) if (Path(folder) / name).is_symlink()}
+            linked = {name for name in (*inner, *names) if os.path.islink(f"{folder}/{name}")}  # noqa: PTH114
             links += len(linked)
             names = [name for name in names if name not in linked]
-        files += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
+        below = Path(folder).relative_to(root).as_posix()
+        files += names if below == "." else [f"{below}/{name}" for name in names]
     return sorted(files), links
 
 
@@ -212,8 +246,9 @@ def _keyed(root: Path, files: list[str]) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     alike: dict[str, str] = {}
     for file in files:
-        key = _as_text(file)
-        before = alike.setdefault(unicodedata.normalize("NFC", key).casefold(), key)
+        key = file if file.isascii() else _as_text(file)
+        folded = key.casefold() if key.isascii() else unicodedata.normalize("NFC", key).casefold()
+        before = alike.setdefault(folded, key)
         if key in paths or before != key:
             raise InputError(
                 f"{root.name}: {before!r} and {key!r} are one name on other file systems, and their results would "
@@ -232,6 +267,22 @@ def _refuse_folder(error: OSError) -> None:
         f"{error.filename}: this folder cannot be read ({error.strerror}), and its images would be missing; "
         "give yourself the right to read it, or move it out of the survey folder"
     ) from error
+
+
+def _chosen(files: list[str], frames: FramesConfig) -> list[str]:
+    """Those that are frames by their names; a million are matched at once."""
+    included, excluded = (_by_globs(globs) for globs in (frames.include, frames.exclude))
+    return [file for file in files if included(file) and not excluded(file)]
+
+
+def _by_globs(globs: tuple[str, ...]) -> Callable[[str], object]:
+    """As `_matches`, for many names."""
+    if not globs:
+        return lambda key: False
+    if any("/" in glob for glob in globs):
+        return lambda key: _matches(key, globs)
+    match = re.compile("|".join(translate(glob.lower()) for glob in globs)).match
+    return lambda key: match(key.lower().rpartition("/")[2])
 
 
 def _matches(key: str, globs: tuple[str, ...]) -> bool:
@@ -332,11 +383,17 @@ def _number(said: dict[str, str | None], group: str) -> float | None:
     return number
 
 
+@lru_cache(maxsize=1024)
+def _natural_recording(name: str) -> list[str | int]:
+    return natural_key(name)
+
+
 def _order(entry: Entry) -> tuple[list[str | int], str, str, float, float, list[str | int], list[str | int]]:
     # The names themselves settle what is equal in natural order, such as a1 and a01.
     return (
-        natural_key(entry.recording), entry.recording, entry.camera, entry.chainage_m or 0.0,
-        entry.time_s or entry.distance_m or 0.0, natural_key(entry.sequence), natural_key(entry.key),
+        _natural_recording(entry.recording), entry.recording, entry.camera, entry.chainage_m or 0.0,
+        entry.time_s or entry.distance_m or 0.0, natural_key(entry.sequence) if entry.sequence else [""],
+        natural_key(entry.key),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from crackmap.calibration.route import Route, leaves, read_calibration_points, r
 from crackmap.pipeline.along import Drive, Routing
 from crackmap.pipeline.config import RouteConfig
 from crackmap.pipeline.grounds import inside
-from crackmap.pipeline.listing import Entry, Skipped
+from crackmap.pipeline.listing import Entry, Skipped, by_recording
 from crackmap.pipeline.placing import (
     Layout,
     directions,
@@ -108,11 +108,8 @@ def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:
     notes: list[str] = []
     drives: dict[str, Drive] = {}
     gone: set[str] = set()
-    for recording in dict.fromkeys(frame.recording for frame in layout.frames):
-        frames = sorted(
-            (frame for frame in layout.frames if frame.recording == recording),
-            key=lambda frame: frame.chainage_m or 0.0,
-        )
+    for recording, members in by_recording(layout.frames).items():
+        frames = sorted(members, key=lambda frame: frame.chainage_m or 0.0)
         lost, drive = _follow(frames, config, route, notes)
         skipped += lost
         gone |= {key for key, _ in lost}

@@ -21,7 +21,7 @@ from crackmap.calibration.track.trajectory import Trajectory, smooth_track
 from crackmap.pipeline.config import PositionConfig
 from crackmap.pipeline.grounds import inside
 from crackmap.pipeline.images import read_fix
-from crackmap.pipeline.listing import Entry
+from crackmap.pipeline.listing import Entry, by_recording
 from crackmap.pipeline.placing import Layout, frame_of, in_order, with_strips
 from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
 
@@ -81,11 +81,8 @@ def cut_at_jumps(frames: Sequence[Frame], notes: list[str]) -> list[Frame]:
     strip, no section and no seam.
     """
     result: list[Frame] = []
-    for recording in dict.fromkeys(frame.recording for frame in frames):
-        members = sorted(
-            (frame for frame in frames if frame.recording == recording),
-            key=lambda frame: (frame.chainage_m or 0.0, frame.time_s or 0.0),
-        )
+    for recording, unordered in by_recording(frames).items():
+        members = sorted(unordered, key=lambda frame: (frame.chainage_m or 0.0, frame.time_s or 0.0))
         places = np.array([frame.placement.origin_xy for frame in members])
         driven = np.array([frame.chainage_m for frame in members], np.float64)
         apart = np.hypot(*np.diff(places, axis=0).T) if len(members) > 1 else np.empty(0)

@@ -17,7 +17,7 @@ from crackmap.pipeline.along import Drive, Routing
 from crackmap.pipeline.config import LimitsConfig
 from crackmap.pipeline.footprint import seen_polygon_m, visible_y_m
 from crackmap.pipeline.grounds import trust_limits
-from crackmap.pipeline.listing import Entry, Skipped, natural_key
+from crackmap.pipeline.listing import Entry, Skipped, by_recording, natural_key
 from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
 
 RECORDING_APART_M = 50.0
@@ -121,11 +121,11 @@ def directions(known: Sequence[tuple[Entry, float]], direction: str) -> dict[str
     if direction != "auto":
         return {entry.recording: 1 if direction == "with" else -1 for entry, _ in known}
     found: dict[str, int] = {}
-    for recording in dict.fromkeys(entry.recording for entry, _ in known):
-        members = [(entry, chainage) for entry, chainage in known if entry.recording == recording]
-        timed = all(entry.time_s is not None or entry.sequence for entry, _ in members)
-        members.sort(key=lambda item: (item[0].time_s or 0.0, natural_key(item[0].sequence), item[1]))
-        rises = np.sign(np.diff([chainage for _, chainage in members]))
+    # `known` are those whose chainage is known.
+    for recording, entries in by_recording(entry for entry, _ in known).items():
+        timed = all(entry.time_s is not None or entry.sequence for entry in entries)
+        entries.sort(key=lambda entry: (entry.time_s or 0.0, natural_key(entry.sequence), entry.chainage_m or 0.0))
+        rises = np.sign(np.diff([entry.chainage_m for entry in entries]))
         found[recording] = -1 if timed and rises.sum() < 0 else 1
     return found
 
@@ -260,10 +260,9 @@ def _strips_of_stream(frames: list[Frame]) -> list[Frame]:
     sight = np.abs(far - near)
     # An image whose length equals the step must not lose it to rounding.
     lengths = np.where(lengths <= sight + 1e-5, lengths, sight)
-    return [
-        replace(frame, owns_y_m=(float(start), float(start + length)))
-        for frame, start, length in zip(frames, np.where(ahead, near, near - lengths), lengths, strict=True)
-    ]
+    starts = np.where(ahead, near, near - lengths)
+    strips = zip(frames, starts.tolist(), (starts + lengths).tolist(), strict=True)
+    return [replace(frame, owns_y_m=(start, end)) for frame, start, end in strips]
 
 
 def _extent(entry: Entry, plane: GroundPlane | None) -> tuple[float, float, float, float]:

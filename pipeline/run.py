@@ -20,6 +20,7 @@ from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.identity import (
     check_identity,
     file_identity,
+    frame_hasher,
     frame_hashes,
     run_identity,
     still_valid,
@@ -201,13 +202,13 @@ def run_survey(
         check_identity(journal, identity, out, rerun_changed=options.rerun_changed)
         remove_strays(out)
         remove_strays(out / MASKS_FOLDER)
-        hashes = frame_hashes(survey, journal)
-        todo = _not_done(survey, journal, hashes, out / MASKS_FOLDER, verify=options.verify)
+        hash_of = frame_hasher(survey, journal)
+        todo = _not_done(survey, journal, hash_of, out / MASKS_FOLDER, verify=options.verify)
         total = len(survey.measurable)
         losses = _Losses(survey, options)
         done = total - len(todo)
         journal.set_fact("plan", {"frames": total, "skipped": len(survey.skipped), "command": command})
-        with closing(_rows(Job(survey, out, hashes), todo, nets, options, warn)) as groups:
+        with closing(_rows(Job(survey, out, hash_of), todo, nets, options, warn)) as groups:
             for rows in groups:
                 journal.write(*rows)
                 for row in rows:
@@ -244,15 +245,21 @@ def _refuse_pixels(survey: Survey) -> None:
         )
 
 
-def _not_done(survey: Survey, journal: Journal, hashes: Mapping[str, str], masks: Path, *, verify: bool) -> list[Frame]:
+def _not_done(
+    survey: Survey, journal: Journal, hash_of: Callable[[Frame], str], masks: Path, *, verify: bool
+) -> list[Frame]:
     """The frames to do, in their order."""
-    frames = {frame.key: frame for frame in survey.measurable}
-    done = {
-        row.key
-        for row in journal.rows()
-        if row.key in frames and still_valid(row, frames[row.key], hashes[row.key], masks, content=verify)
-    }
-    return [frame for frame in survey.measurable if frame.key not in done]
+    frames = survey.measurable
+    finished = journal.finished()
+    row, todo = next(finished, None), set()
+    # Both go by key: a million rows need not be in memory.
+    for frame in sorted(frames, key=lambda frame: frame.key):
+        while row is not None and row.key < frame.key:
+            row = next(finished, None)
+        known = row is not None and row.key == frame.key
+        if row is None or not known or not still_valid(row, frame, hash_of(frame), masks, content=verify):
+            todo.add(frame.key)
+    return [frame for frame in frames if frame.key in todo]
 
 
 class _Losses:

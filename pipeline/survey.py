@@ -38,7 +38,7 @@ class Survey:
         notes: what was found, assumed or done without, in sentences a user reads.
         config: the description it was read by.
         source: the arguments of `read_survey` that read it again, as plain values: path, survey, gsd_mm, follow_links.
-        named: key -> what the name says, of every image whose name can be read.
+        named: key -> what the name says, of skipped images whose name can be read.
         unplaced: frames whose position is not known, and why; they are measured, and lie on no map.
         routing: how the drives lie on the route, None where distance along the drive is all there is.
         unreadable: keys of skipped images whose header cannot be read.
@@ -139,11 +139,12 @@ def read_survey(
         kept = [entry for entry in entries if entry.key not in lost]
         layout = _place(kept, found.planes, config, root)
     notes += [f"{entry.key}: {entry.header.note}" for entry in entries if entry.header.note]
+    skipped = sorted((*skipped, *layout.skipped), key=lambda item: natural_key(item[0]))
     return Survey(
         root=root,
         name=source.stem if single else source.resolve().name,
         frames=layout.frames,
-        skipped=tuple(sorted((*skipped, *layout.skipped), key=lambda item: natural_key(item[0]))),
+        skipped=tuple(skipped),
         output=layout.output,
         notes=tuple(note for note in (*notes, *layout.notes) if note),
         config=config,
@@ -153,7 +154,7 @@ def read_survey(
             "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
             "follow_links": follow_links,
         },
-        named=listing.named,
+        named={key: listing.named[key] for key, _ in skipped if key in listing.named},
         unplaced=layout.unplaced,
         routing=layout.routing,
         unreadable=listing.unreadable,

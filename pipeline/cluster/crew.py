@@ -261,7 +261,7 @@ class Crew:
                 try:
                     said = self._ray.get(reference)
                 except self._ray.exceptions.RayError as error:
-                    rows += self._lose(member, _said(error), todo)
+                    rows += self._lose(member, self._why(error), todo)
                     break
                 if isinstance(said, CrackmapError):
                     raise said
@@ -269,6 +269,15 @@ class Crew:
                 self._ready_at = time.monotonic()
                 rows.append(said)
         return rows
+
+    def _why(self, error: BaseException) -> str:
+        """How a worker ended, in a few words: what Ray says of it fills a page."""
+        known = self._ray.exceptions
+        if isinstance(error, known.OutOfMemoryError):
+            return "its machine ran out of memory: give fewer --workers"
+        if isinstance(error, known.RayActorError):
+            return "its process or its machine is gone"
+        return _said(error)
 
     def _end_hanging(self, todo: _Queue) -> list[JournalRow]:
         """Ends workers that have been at a frame for too long."""

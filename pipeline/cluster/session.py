@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from crackmap.calibration.errors import DeviceError
 
 STORE_BYTES = 256 << 20
 """Of Ray's memory for what is sent around: frames and rows are small, pictures are not sent."""
+
+KNOCK_S = 10.0
 
 MISSING = (
     "--executor ray needs Ray, which is not installed: pip install 'crackmap[ray]', on every machine of the cluster"
@@ -33,6 +36,8 @@ def ray_session(address: str | None) -> Iterator[Any]:
     """
     # Ray reads these when it is imported; reporting to its maker is not for us to agree to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A cluster that is gone is asked once, not for a quarter of an hour.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     if address is None:
         _keep_to_this_machine()
     try:
@@ -59,10 +64,18 @@ def _keep_to_this_machine() -> None:
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens; an address without a port is Ray's to find."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+
+
 def _connect(ray: Any, address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address is not None:
+            _knock(address)
             ray.init(address=address, **quiet)
             return
         before = os.umask(0o077)
@@ -70,7 +83,7 @@ def _connect(ray: Any, address: str | None) -> None:
             ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         finally:
             os.umask(before)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = "does not start on this machine" if address is None else f"no cluster answers at {address}"
         raise DeviceError(f"Ray: {where} ({said}); `ray start --head` starts one, docs/cluster.md says how") from error

@@ -86,7 +86,7 @@ def run(survey: Path, out: Path, *, workers: int = 2, **options: object) -> int:
     A survey without a description of its own, or lane masks, is taken for one of a millimetre a pixel.
     """
     try:
-        found = read_survey(survey, **_described(survey))  # type: ignore[arg-type]
+        found = read_survey(survey, **described(survey))  # type: ignore[arg-type]
         chosen = RunOptions(workers=workers, **options)  # type: ignore[arg-type]
         settings = SETTINGS if found.source["gsd_mm"] else LONG
         summary = run_survey(found, out, stand_ins(), settings, options=chosen, command="crackmap run")
@@ -95,7 +95,8 @@ def run(survey: Path, out: Path, *, workers: int = 2, **options: object) -> int:
     return 3 if summary.skipped else 0
 
 
-def _described(survey: Path) -> dict[str, object]:
+def described(survey: Path) -> dict[str, object]:
+    """The description that a survey of these tests is read by."""
     if any(survey.glob("*_LANE.png")):
         return {"survey": "dnit"}
     return {} if (survey / "survey.toml").exists() else {"gsd_mm": 1.0}
