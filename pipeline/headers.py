@@ -26,6 +26,8 @@ _SOF = frozenset((0xC0, 0xC1, 0xC2))
 _JPEG_PASSED = frozenset((0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))) - {_APP1, _APP2}
 
 _ORIENTATION, _SHORT = 0x0112, 3
+_EXIF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""Of a value, by its type."""
 
 
 def ordinary_size_wh(path: Path) -> tuple[int, int] | None:
@@ -108,17 +110,22 @@ def _jpeg_size(start: bytes) -> tuple[int, int] | None:
 
 
 def _orientation(exif: bytes) -> int | None:
-    """1 to 8 from a TIFF header with one plain entry for it; None where it is anything else."""
+    """1 to 8 from a TIFF header all of whose entries are in order; None where one is not."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
         return None
     (first,) = struct.unpack_from(f"{order}I", exif, 4)
     (count,) = struct.unpack_from(f"{order}H", exif, first)
-    found = 1
+    struct.unpack_from(f"{order}I", exif, first + 2 + 12 * count)
+    found: int | None = None
     for number in range(count):
-        tag, kind, values, value = struct.unpack_from(f"{order}HHIH", exif, first + 2 + 12 * number)
+        place = first + 2 + 12 * number
+        tag, kind, values, elsewhere = struct.unpack_from(f"{order}HHII", exif, place)
+        length = _EXIF_BYTES.get(kind, 1 << 32) * values
+        if length > 4 and elsewhere + length > len(exif):
+            return None
         if tag == _ORIENTATION:
-            if (kind, values) != (_SHORT, 1):
+            if found is not None or (kind, values) != (_SHORT, 1):
                 return None
-            found = value
-    return found
+            (found,) = struct.unpack_from(f"{order}H", exif, place + 8)
+    return 1 if found is None else found

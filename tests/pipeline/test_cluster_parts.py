@@ -1,0 +1,158 @@
+"""Parts of running on a cluster that need no Ray."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faults import harness
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crackmap.calibration.errors import DeviceError, InputError, WeightsError
+from crackmap.pipeline.cluster import session
+from crackmap.pipeline.cluster.crew import MOST_LOSSES, ClusterSettings, _Queue
+from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
+from crackmap.pipeline.cluster.shares import Node, Shares, shares
+from crackmap.pipeline.cluster.worker import TOKEN_NAME, Place, Setup, Worker
+from crackmap.pipeline.frame_rows import Task
+from crackmap.pipeline.loading import LoadLimits
+from crackmap.pipeline.survey import read_survey
+
+nodes = st.lists(st.builds(Node, st.integers(1, 64).map(float), st.integers(0, 8).map(float)), min_size=1, max_size=6)
+
+
+def test_without_graphics_cards_there_is_a_worker_for_each_processor():
+    assert shares([Node(2.0, 0.0), Node(8.0, 0.0)]) == Shares(10, 1, 0.0)
+
+
+def test_with_graphics_cards_there_is_a_worker_for_each_and_it_gets_its_share_of_the_processors():
+    assert shares([Node(16.0, 2.0), Node(8.0, 1.0)]) == Shares(3, 8, 1.0)
+
+
+def test_fewer_workers_get_more_processors_but_never_those_of_two_machines():
+    assert shares([Node(8.0, 0.0), Node(8.0, 0.0)], workers=3) == Shares(3, 4, 0.0)
+    assert shares([Node(8.0, 0.0), Node(8.0, 0.0)], workers=1) == Shares(1, 8, 0.0)
+
+
+def test_two_workers_share_a_card_when_asked_to():
+    assert shares([Node(16.0, 1.0)], gpus_per_worker=0.5) == Shares(2, 8, 0.5)
+
+
+def test_more_workers_than_there_is_room_for_wait_for_machines_that_join():
+    assert shares([Node(2.0, 0.0)], workers=100) == Shares(100, 1, 0.0)
+
+
+@given(nodes, st.integers(1, 40))
+def test_workers_that_fit_with_one_processor_each_fit_with_what_they_get(machines, workers):
+    found = shares(machines, workers=workers, gpus_per_worker=0.0)
+    room = sum(int(node.processors // found.processors) for node in machines)
+    assert found.processors == 1 or room >= workers
+    more = sum(int(node.processors // (found.processors + 1)) for node in machines)
+    assert more < workers
+
+
+def test_what_differs_between_machines_is_named():
+    here = Fingerprint("1.0", "ab" * 32, "3.11", ("numpy 2.3.1", "torch 2.11"))
+    there = Fingerprint("1.0", "cd" * 32, "3.12", ("numpy 2.3.2",))
+    assert here.differences(here) == []
+    assert here.differences(there) == [
+        f"code {'cd' * 8} instead of {'ab' * 8}", "python 3.12 instead of 3.11", "numpy 2.3.2 instead of 2.3.1",
+        "torch missing instead of torch 2.11".replace("torch 2.11", "2.11"),
+    ]  # fmt: skip
+
+
+def test_the_code_is_known_by_its_content():
+    assert fingerprint() == fingerprint() and len(fingerprint().code) == 64
+
+
+def tasks(folder: Path, count: int) -> list[Task]:
+    frames = read_survey(harness.draw_survey(folder, count), gsd_mm=1.0).frames
+    return [Task(frame, "hash", True) for frame in frames]
+
+
+def test_a_lost_frame_goes_to_a_worker_that_does_nothing_else_and_is_given_up_in_the_end(tmp_path):
+    first, second = tasks(tmp_path / "s", 2)
+    queue = _Queue(iter([first, second]))
+    assert queue.next(alone=True) is first
+    assert queue.again(first)
+    assert queue.next(alone=False) is second
+    assert queue.next(alone=False) is None and queue
+    for _ in range(MOST_LOSSES - 2):
+        assert queue.next(alone=True) is first
+        assert queue.again(first)
+    assert queue.next(alone=True) is first
+    assert not queue.again(first) and not queue
+
+
+def worker(**more: object) -> Worker:
+    setup = {"load": harness.stand_ins, "processors": 1, "at_hand": 1, "umask": 0o022, **more}
+    return Worker(Setup(**setup))  # type: ignore[arg-type]
+
+
+def place(survey, out: Path, token: str) -> Place:  # type: ignore[no-untyped-def]
+    return Place(out, token, survey.root, survey.output, LoadLimits())
+
+
+@pytest.fixture(autouse=True)
+def processors(monkeypatch):
+    from crackmap.pipeline.cluster import worker as module
+
+    # Of the test's own process nothing is taken.
+    monkeypatch.setattr(module, "limit_processors", lambda most: None)
+
+
+def test_a_worker_that_does_not_see_the_output_folder_says_so(tmp_path):
+    survey = read_survey(harness.draw_survey(tmp_path / "s", 1), gsd_mm=1.0)
+    for content in (None, "another run"):
+        out = tmp_path / f"out-{content}"
+        out.mkdir()
+        if content is not None:
+            (out / TOKEN_NAME).write_text(content)
+        one = worker()
+        one.introduce()
+        said = one.row(place(survey, out, "token"), Task(survey.frames[0], "hash", True))
+        assert isinstance(said, DeviceError) and "does not see the output folder" in str(said)
+
+
+def test_a_worker_that_does_not_see_the_survey_says_so_and_skips_nothing(tmp_path):
+    survey = read_survey(harness.draw_survey(tmp_path / "s", 1), gsd_mm=1.0)
+    (tmp_path / TOKEN_NAME).write_text("token")
+    (tmp_path / "s").rename(tmp_path / "elsewhere")
+    one = worker()
+    one.introduce()
+    said = one.row(place(survey, tmp_path, "token"), Task(survey.frames[0], "hash", True))
+    assert isinstance(said, DeviceError) and "does not see the survey folder" in str(said)
+
+
+def test_a_worker_that_cannot_load_its_nets_says_why(tmp_path):
+    def load():  # type: ignore[no-untyped-def]
+        raise WeightsError("segment.safetensors: not there")
+
+    said = worker(load=load).introduce()
+    assert isinstance(said, WeightsError)
+
+
+def test_without_ray_its_executor_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DeviceError, match=r"pip install 'crackmap\[ray\]'"), session.ray_session(None):
+        pass
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'crackmap[ray]'")
+    with pytest.raises(DeviceError, match=r"no cluster answers at 127\.0\.0\.1:1 "), session.ray_session("127.0.0.1:1"):
+        pass
+
+
+def test_nothing_but_a_run_on_a_cluster_imports_ray():
+    code = "import sys, crackmap.cli.main, crackmap.cli.run, crackmap.pipeline.run; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"workers": 0}, {"gpus_per_worker": -1.0}, {"gpus_per_worker": 1.5}, {"frame_s": 0.0}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(InputError):
+        ClusterSettings(**wrong)
