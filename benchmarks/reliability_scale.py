@@ -28,8 +28,8 @@ from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.identity import frame_hashes
 from crackmap.pipeline.journal import JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
-from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import MASKS_FOLDER
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.run import RunOptions, RunSettings, _not_done, assemble, run_survey
 from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.detect.detector import Detector

@@ -179,8 +179,10 @@ class Correction:
 class Journal:
     """An open journal; made by `open_journal`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self._connection = connection
+        self.path = path
+        """Of the file, for `journal_to_read`; None where it is not to be opened once more."""
 
     def fact(self, name: str) -> Any:
         """A fact about the run by its name («settings», «source»), as plain JSON values; None if it was never set."""
@@ -377,7 +379,18 @@ def open_journal(out: Path) -> Iterator[Journal]:
             raise OutputLockedError(f"{out}: another crackmap run is writing there; wait for it or choose another -o") \
                 from error  # fmt: skip
         with closing(_connect(out / JOURNAL_NAME)) as connection:
-            yield Journal(connection)
+            yield Journal(connection, out / JOURNAL_NAME)
+
+
+@contextmanager
+def journal_to_read(path: Path) -> Iterator[Journal]:
+    """A journal that another process, which holds the folder's lock, has open.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _reading(), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        yield Journal(connection)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -356,7 +357,8 @@ class SurveyResult:
     Attributes:
         output: the coordinate system of all geometry below.
         outcomes: one per frame, in survey order.
-        cracks: in order of crack_id.
+        cracks: in order of crack_id. Those of a large survey are in a file (`crackmap.pipeline.assembly.store`): go
+            through them once, or in portions; a copy of all may be more than memory holds.
         sections: in order of recording and chainage.
         notes: what was done without, or assumed, in sentences a user reads ("no position known: ...").
         networks: patterns, in order of pattern_id.
@@ -364,7 +366,7 @@ class SurveyResult:
 
     output: OutputFrame
     outcomes: tuple[FrameOutcome, ...]
-    cracks: tuple[RoadCrack, ...]
+    cracks: Sequence[RoadCrack]
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
     networks: tuple[RoadNetwork, ...] = ()
