@@ -436,6 +436,8 @@ def _on_network(folder: Path) -> bool:
 
 _ARRAYS = ("centreline_xy_px", "width_px", "centreline_xy_m", "width_mm")
 
+_CRACK_FIELDS = tuple(field.name for field in fields(Crack))
+
 
 def _to_json(crack: Crack) -> dict[str, Any]:
     return {
@@ -446,7 +448,7 @@ def _to_json(crack: Crack) -> dict[str, Any]:
 
 def _from_json(item: dict[str, Any]) -> Crack:
     # A row of an earlier version lacks newer fields: it must still be read to be found out of date and replaced.
-    values = {field.name: item[field.name] for field in fields(Crack) if field.name in item}
+    values = {name: item[name] for name in _CRACK_FIELDS if name in item}
     for name in _ARRAYS:
         if values.get(name) is not None:
             values[name] = np.array(values[name], float)

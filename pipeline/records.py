@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,14 @@ class Placement:
 
     def to_output_xy(self, xy: FloatArray) -> FloatArray:
         """(N, 2) output coordinates of (N, 2) ground points (x right of travel, y ahead)."""
-        angle = np.deg2rad(self.azimuth_deg)
-        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        return np.asarray(xy @ rotation.T + np.asarray(self.origin_xy), float)
+        return np.asarray(xy @ _rotation(self.azimuth_deg).T + np.asarray(self.origin_xy), float)
+
+
+@lru_cache(maxsize=4096)
+def _rotation(azimuth_deg: float) -> FloatArray:
+    """(2, 2) from ground to output axes: the same for all cracks of a frame, of which there are many."""
+    angle = np.deg2rad(azimuth_deg)
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -253,6 +254,7 @@ def _tally_by_chainage(
         recording: (np.array([cut.bounds[0] for cut in of_road]), np.array([cut.bounds[1] for cut in of_road]))
         for recording, of_road in cuts.items()
     }
+    bounds = {recording: (low.tolist(), high.tolist()) for recording, (low, high) in limits.items()}
     for crack in cracks:
         if crack.chainage_at_m is None or crack.width_mm is None or crack.length_m is None:
             continue
@@ -262,8 +264,8 @@ def _tally_by_chainage(
         chainage = np.clip(crack.chainage_at_m, low, max(low, high - TOUCH_M))
         starts, stops = limits[crack.recording]
         least, greatest = float(chainage.min()), float(chainage.max())
-        first, last = _number_at(np.array([least, greatest]), starts, stops).tolist()
-        if first == last >= 0:
+        first = _one_number_at(least, bounds[crack.recording])
+        if first >= 0 and first == _one_number_at(greatest, bounds[crack.recording]):
             lengths = _scaled_lengths(crack.line_xy, crack.length_m)
             _count(tallies[crack.recording, first], crack, _quantities(lengths, crack.width_mm))
             tallies[crack.recording, first].count += crack.open
@@ -278,7 +280,7 @@ def _tally_by_chainage(
         for index in np.unique(number[number >= 0]):
             of_section = number == index
             _count(tallies[crack.recording, int(index)], crack, _quantities(lengths, widths, of_section))
-        (centre,) = _number_at(np.array([(least + greatest) / 2]), starts, stops).tolist()
+        centre = _one_number_at((least + greatest) / 2, bounds[crack.recording])
         if centre >= 0:
             tallies[crack.recording, centre].count += crack.open
     return tallies
@@ -290,6 +292,13 @@ def _number_at(chainage: FloatArray, starts: FloatArray, stops: FloatArray) -> N
         return np.full(len(chainage), -1)
     number = np.searchsorted(starts, chainage, side="right") - 1
     return np.where((number >= 0) & (chainage < stops[np.maximum(number, 0)]), number, -1)
+
+
+def _one_number_at(chainage: float, bounds: tuple[list[float], list[float]]) -> int:
+    """`_number_at` of one place, of starts and stops as plain numbers: most cracks lie in one section."""
+    starts, stops = bounds
+    number = bisect_right(starts, chainage) - 1
+    return number if number >= 0 and chainage < stops[number] else -1
 
 
 def _tally_by_frame(cracks: Sequence[RoadCrack]) -> dict[str, _Tally]:

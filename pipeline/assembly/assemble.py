@@ -95,7 +95,7 @@ def assemble(
         )
         sections.extend(found.sections)
 
-    helpers = min(processes, len(recordings)) if many and journal.path is not None else 0
+    helpers = min(processes, len(recordings)) if many and journal.path is not None else 1
     if helpers > 1:
         with Children(helpers) as children:
             for found in children.map(assemble_elsewhere, rules, ((recording,) for recording in recordings)):

@@ -79,7 +79,8 @@ class CrackColumns:
         return np.asarray(~(self["joint"] | self["sealed"]), bool)
 
     def part(self, start: int, stop: int) -> CrackColumns:
-        """The cracks from one number to before another, as copies: they keep nothing of these alive."""
+        """The cracks from one number to before another, or to the last, as copies: they keep nothing of these alive."""
+        stop = min(stop, len(self))
         first, last = self.ends[start], self.ends[stop]
         return CrackColumns(
             self.ends[start : stop + 1] - first,

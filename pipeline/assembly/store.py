@@ -94,8 +94,7 @@ class StoredCracks(Sequence[RoadCrack]):
             first = self._firsts[place]
             if first >= stop:
                 break
-            columns = self._chunk(place)
-            parts.append(columns.part(max(start - first, 0), min(stop - first, len(columns))))
+            parts.append(self._chunk(place).part(max(start - first, 0), stop - first))
         return CrackColumns.joined(parts[1:] or parts)
 
     def _chunk(self, place: int) -> CrackColumns:

@@ -34,7 +34,7 @@ Add = Callable[[CrackPortion], None]
 """Writes one portion; it is called once at least, so that a file without cracks has its columns."""
 
 
-def write_cracks(out: Path, result: SurveyResult, profiles: Sequence[ProfileTable] = (), *, processes: int = 0) -> None:
+def write_cracks(out: Path, result: SurveyResult, profiles: Sequence[ProfileTable] = (), *, processes: int = 1) -> None:
     """Writes crackmap.gpkg with all its layers, cracks.csv, cracks.parquet and, of a map, cracks.geojson.
 
     The bytes are a function of the result alone, whatever the number of processes that help where it has more than one
@@ -52,7 +52,7 @@ def write_cracks(out: Path, result: SurveyResult, profiles: Sequence[ProfileTabl
         ]
         if on_map:
             sinks.append(files.enter_context(_geojson(out / "cracks.geojson")))
-        with Children(processes if len(result.cracks) > PORTION else 0) as children:
+        with Children(processes if processes > 1 and len(result.cracks) > PORTION else 0) as children:
             contents = ((columns.to_bytes(),) for columns in portions(result.cracks))
             for portion in children.map(crack_portion, result.output.crs_wkt if on_map else None, contents):
                 for add in sinks:

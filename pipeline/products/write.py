@@ -49,7 +49,7 @@ def write_products(
     seconds: Mapping[str, float] | None = None,
     profiles: Sequence[ProfileTable] = (),
     shapefile: bool = False,
-    processes: int = 0,
+    processes: int = 1,
 ) -> None:
     """Writes every product of `result` to `out`; run.json, which lists the others, and _SUCCESS.json come last.
 
