@@ -389,7 +389,9 @@ def journal_to_read(path: Path) -> Iterator[Journal]:
     Raises:
         InputError: it cannot be read.
     """
-    with _reading(), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+    with _reading():
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    with closing(connection):
         yield Journal(connection)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,38 +23,22 @@ from crackmap.pipeline.assembly.recordings import (
 from crackmap.pipeline.assembly.store import StoredCracks
 from crackmap.pipeline.footprint import footprint
 from crackmap.pipeline.journal import Journal, JournalRow
-from crackmap.pipeline.merge import MergeSettings
-from crackmap.pipeline.networks import NetworkSettings
 from crackmap.pipeline.records import Frame, FrameOutcome, RoadCrack, RoadNetwork, Section, SurveyResult
-from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.sections import road_recordings, unreached_sections
 from crackmap.pipeline.survey import Survey
 
+if TYPE_CHECKING:
+    from crackmap.pipeline.run import RunSettings
+
 MANY_CRACKS = 5000
 """From so many on cracks are kept in a file, and other processes help: below, starting those takes longer."""
-
-
-class Settings(Protocol):
-    """Of `crackmap.pipeline.run.RunSettings` what decides the result."""
-
-    @property
-    def merge(self) -> MergeSettings: ...  # noqa: D102
-
-    @property
-    def networks(self) -> NetworkSettings: ...  # noqa: D102
-
-    @property
-    def section_length_m(self) -> float: ...  # noqa: D102
-
-    @property
-    def section_list(self) -> tuple[ListedSection, ...] | None: ...  # noqa: D102
 
 
 def assemble(
     survey: Survey,
     rows: Mapping[str, JournalRow],
     journal: Journal,
-    settings: Settings,
+    settings: RunSettings,
     *,
     scratch: Path,
     processes: int = 2,
@@ -80,34 +64,42 @@ def assemble(
         len(road_recordings(outcomes)) == 1, survey.output, survey.routing, journal.path,
     )  # fmt: skip
     many = sum(row.crack_count for row in rows.values()) >= MANY_CRACKS
-    cracks: StoredCracks | list[RoadCrack] = StoredCracks(scratch) if many else []
-    networks: list[RoadNetwork] = []
-    sections: list[Section] = []
+    gathered = _Gathered(StoredCracks(scratch) if many else [])
+    for found in _assembled(rules, recordings, journal, processes if many else 1):
+        gathered.add(found)
+    sections = (*gathered.sections, *unreached_sections(outcomes, settings.section_list or ()))
+    cracks = gathered.cracks if isinstance(gathered.cracks, StoredCracks) else tuple(gathered.cracks)
+    return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, tuple(gathered.networks))
 
-    def add(found: Assembled) -> None:
-        if isinstance(cracks, StoredCracks):
-            cracks.append(found.cracks, found.count, patterns_before=len(networks))
+
+@dataclass(slots=True)
+class _Gathered:
+    """What came of the recordings so far, with the names it has in the survey."""
+
+    cracks: StoredCracks | list[RoadCrack]
+    networks: list[RoadNetwork] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+
+    def add(self, found: Assembled) -> None:
+        """Adds the next recording."""
+        before = len(self.networks)
+        if isinstance(self.cracks, StoredCracks):
+            self.cracks.append(found.cracks, found.count, patterns_before=before)
         else:
-            cracks.extend(CrackColumns.from_bytes(found.cracks).named(len(cracks), len(networks)).cracks())
-        before = len(networks)
-        networks.extend(
-            replace(network, pattern_id=f"P{number:04d}") for number, network in enumerate(found.networks, before + 1)
-        )
-        sections.extend(found.sections)
+            self.cracks += CrackColumns.from_bytes(found.cracks).named(len(self.cracks), before).cracks()
+        for number, network in enumerate(found.networks, before + 1):
+            self.networks.append(replace(network, pattern_id=f"P{number:04d}"))
+        self.sections += found.sections
 
-    helpers = min(processes, len(recordings)) if many and journal.path is not None else 1
-    if helpers > 1:
-        with Children(helpers) as children:
-            for found in children.map(assemble_elsewhere, rules, ((recording,) for recording in recordings)):
-                add(found)
-    else:
+
+def _assembled(rules: Rules, recordings: Sequence[Recording], journal: Journal, processes: int) -> Iterator[Assembled]:
+    """Yields what becomes of each recording, in their order; one process is this one."""
+    if min(processes, len(recordings)) < 2 or journal.path is None:
         for recording in recordings:
-            add(assemble_recording(rules, recording, journal.cracks))
-    sections += unreached_sections(outcomes, settings.section_list or ())
-    return SurveyResult(
-        survey.output, tuple(outcomes), cracks if isinstance(cracks, StoredCracks) else tuple(cracks),
-        tuple(sections), survey.notes, tuple(networks),
-    )  # fmt: skip
+            yield assemble_recording(rules, recording, journal.cracks)
+        return
+    with Children(min(processes, len(recordings))) as children:
+        yield from children.map(assemble_elsewhere, rules, ((recording,) for recording in recordings))
 
 
 def _outcomes(survey: Survey, rows: Mapping[str, JournalRow], twins: Mapping[str, str]) -> list[FrameOutcome]:

@@ -13,12 +13,14 @@ import queue
 import socket
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from crackmap.calibration.errors import CrackmapError
 from crackmap.pipeline.closing import Closing
 
 AHEAD = 1
@@ -36,6 +38,7 @@ class Children(Closing):
         self._idle: queue.LifoQueue[_Child] = queue.LifoQueue()
         for child in self._children:
             self._idle.put(child)
+        self._closed = threading.Event()
         self._threads = ThreadPoolExecutor(max(count, 1), thread_name_prefix="assembly")
 
     def __len__(self) -> int:
@@ -73,10 +76,13 @@ class Children(Closing):
             answer = child.ask(work, shared, request)
         finally:
             self._idle.put(child)
+        if answer is None and self._closed.is_set():
+            raise CrackmapError("the products were not finished; the same command goes on with them")
         return answer[0] if answer is not None else work(shared, *request)
 
     def close(self) -> None:
-        """Ends all of them."""
+        """Ends all of them; what they were at is not done here."""
+        self._closed.set()
         for child in self._children:
             child.stop()
         self._threads.shutdown(cancel_futures=True)

@@ -61,7 +61,7 @@ def write_cracks(out: Path, result: SurveyResult, profiles: Sequence[ProfileTabl
 
 def crack_layer(cracks: Sequence[RoadCrack], output: OutputFrame) -> gpd.GeoDataFrame:
     """The attributes of cracks with their lines."""
-    columns = CrackColumns.of(cracks)
+    columns = CrackColumns.joined(list(portions(cracks)))
     lines = gpd.GeoSeries(lines_of(columns))
     return gpd.GeoDataFrame(pd.DataFrame(crack_table(columns)), geometry=lines, crs=crs_of(output))
 

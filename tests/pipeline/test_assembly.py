@@ -15,7 +15,7 @@ from drawn_surveys import ROAD, survey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crackmap.calibration.errors import StorageError
+from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.pipeline.along import Drive, Routing
 from crackmap.pipeline.assembly import assemble as assembling
 from crackmap.pipeline.assembly.children import Children
@@ -163,6 +163,13 @@ def test_what_no_child_can_do_is_done_here_in_order() -> None:
     # A child cannot import this module: it ends, and leaves the work to this process.
     with Children(2) as children:
         assert list(children.map(number_of, None, ((n,) for n in range(9)))) == list(range(9))
+
+
+def test_what_was_being_done_when_they_were_closed_is_not_done_here() -> None:
+    children = Children(1)
+    children.close()
+    with pytest.raises(CrackmapError, match="goes on"):
+        children._do(number_of, None, (1,))
 
 
 def optional(draw: st.DrawFn, value: object) -> object:
