@@ -24,13 +24,15 @@ import torch
 from rasterio.windows import Window
 
 from crackmap.pipeline import loading
+from crackmap.pipeline.assembly.assemble import assemble
+from crackmap.pipeline.assembly.children import Children
 from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.identity import frame_hasher, frame_hashes
 from crackmap.pipeline.journal import JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
-from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import MASKS_FOLDER
-from crackmap.pipeline.run import RunOptions, RunSettings, _not_done, assemble, run_survey
+from crackmap.pipeline.products.write import write_products
+from crackmap.pipeline.run import RunOptions, RunSettings, _not_done, run_survey
 from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.detect.detector import Detector
 from crackmap.stages.detect.retinanet import RetinaNetConfig
@@ -60,11 +62,14 @@ class Cost:
 
     Attributes:
         seconds: wall time.
-        memory_mb: greatest growth of the process, with the greatest of its children added.
+        cpu_s: time of all processors, of its children as well.
+        memory_mb: greatest growth of the process, with the greatest of its children, or of those that worked together,
+            added.
         said: what the work returned, plain JSON values.
     """
 
     seconds: float
+    cpu_s: float
     memory_mb: float
     said: Any
 
@@ -91,7 +96,7 @@ def main() -> None:
     arguments = [int(text) if text.isdigit() else Path(text) for text in given]
     # Begins a new count of the greatest memory (proc(5), clear_refs).
     Path("/proc/self/clear_refs").write_text("5")
-    largest_mb, real = 0.0, loading._Child.stop
+    largest_mb, real, real_close = 0.0, loading._Child.stop, Children.close
 
     def stop(child: loading._Child) -> None:
         nonlocal largest_mb
@@ -99,10 +104,19 @@ def main() -> None:
             largest_mb = max(largest_mb, _memory_mb("VmHWM", child._process.pid))
         real(child)
 
+    def close(children: Children) -> None:
+        nonlocal largest_mb
+        running = [child._process.pid for child in children._children if child._process is not None]
+        largest_mb = max(largest_mb, sum(_memory_mb("VmHWM", process) for process in running))
+        real_close(children)
+
     loading._Child.stop = stop  # type: ignore[method-assign]
+    Children.close = close  # type: ignore[method-assign]
     before, start = _memory_mb("VmRSS"), time.perf_counter()
     said = works[name](*arguments)
-    print(json.dumps((time.perf_counter() - start, _memory_mb("VmHWM") - before + largest_mb, said)))
+    seconds, used = time.perf_counter() - start, os.times()
+    cpu_s = used.user + used.system + used.children_user + used.children_system
+    print(json.dumps((seconds, cpu_s, _memory_mb("VmHWM") - before + largest_mb, said)))
 
 
 def _memory_mb(name: str, process: int | str = "self") -> float:
@@ -173,14 +187,14 @@ def planned(folder: Path, out: Path) -> int:
         return len(_not_done(survey, journal, frame_hasher(survey, journal), out / MASKS_FOLDER, verify=False))
 
 
-def assembled(folder: Path, out: Path) -> int:
-    """All products from the journal; the number of cracks."""
+def assembled(folder: Path, out: Path, processes: int) -> int:
+    """All products from the journal, with so many processes; the number of cracks."""
     survey = read_survey(folder)
     settings = RunSettings(strips=False)
     with open_journal(out) as journal:
         rows = {row.key: row for row in journal.rows()}
-        result = assemble(survey, rows, journal.cracks, settings)
-    write_products(result, out, run_info={})
+        result = assemble(survey, rows, journal, settings, scratch=out, processes=processes)
+    write_products(result, out, run_info={}, processes=processes)
     return len(result.cracks)
 
 

@@ -137,10 +137,12 @@ def _warn(text: str) -> None:
 
 def print_summary(summary: RunSummary, out: Path) -> None:
     """A few lines on standard output: what was found, what was skipped, where to look."""
+    from crackmap.pipeline.products.totals import whole_length
+
     result = summary.result
-    metric = [crack.length_m for crack in result.cracks if crack.length_m is not None]
-    scaled = metric or any(outcome.frame.ground is not None for outcome in result.outcomes)
-    length = f"{sum(metric):.1f} m" if scaled else f"{sum(crack.length_px for crack in result.cracks):.0f} px"
+    metres, pixels = whole_length(result.cracks)
+    scaled = metres is not None or any(outcome.frame.ground is not None for outcome in result.outcomes)
+    length = f"{metres or 0.0:.1f} m" if scaled else f"{pixels:.0f} px"
     if summary.done_before:
         echo(f"{summary.done_before} frames were done before and kept.")
     if corrected := sum(outcome.source == "corrected" for outcome in result.outcomes):

@@ -196,8 +196,10 @@ class Correction:
 class Journal:
     """An open journal; made by `open_journal`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self._connection = connection
+        self.path = path
+        """Of the file, for `journal_to_read`; None where it is not to be opened once more."""
 
     def fact(self, name: str) -> Any:
         """A fact about the run by its name («settings», «source»), as plain JSON values; None if it was never set."""
@@ -415,7 +417,20 @@ def open_journal(out: Path) -> Iterator[Journal]:
             raise OutputLockedError(f"{out}: another crackmap run is writing there; wait for it or choose another -o") \
                 from error  # fmt: skip
         with closing(_connect(out / JOURNAL_NAME)) as connection:
-            yield Journal(connection)
+            yield Journal(connection, out / JOURNAL_NAME)
+
+
+@contextmanager
+def journal_to_read(path: Path) -> Iterator[Journal]:
+    """A journal that another process, which holds the folder's lock, has open.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _reading():
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    with closing(connection):
+        yield Journal(connection)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -461,6 +476,8 @@ def _on_network(folder: Path) -> bool:
 
 _ARRAYS = ("centreline_xy_px", "width_px", "centreline_xy_m", "width_mm")
 
+_CRACK_FIELDS = tuple(field.name for field in fields(Crack))
+
 
 def _to_json(crack: Crack) -> dict[str, Any]:
     return {
@@ -471,7 +488,7 @@ def _to_json(crack: Crack) -> dict[str, Any]:
 
 def _from_json(item: dict[str, Any]) -> Crack:
     # A row of an earlier version lacks newer fields: it must still be read to be found out of date and replaced.
-    values = {field.name: item[field.name] for field in fields(Crack) if field.name in item}
+    values = {name: item[name] for name in _CRACK_FIELDS if name in item}
     for name in _ARRAYS:
         if values.get(name) is not None:
             values[name] = np.array(values[name], float)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -101,10 +102,9 @@ def _frame_order(frame: Frame) -> tuple[tuple[str, str], float, str]:
 def _line_order(links: Sequence[tuple[Piece, bool]]) -> tuple[float, float, float, float]:
     """By chainage or frame, then offset; the far end settles what is still equal."""
     first = links[0][0].frame
-    places = [piece.local_xy + np.array([0.0, _along_m(piece)]) for piece, _ in links]
-    along = float(min(xy[:, 1].min() for xy in places))
+    along = min(float(piece.local_xy[:, 1].min()) + _along_m(piece) for piece, _ in links)
     start = along if first.chainage_m is not None else float(min(piece.order for piece, _ in links))
-    across = np.concatenate([xy[:, 0] for xy in places])
+    across = np.concatenate([piece.local_xy[:, 0] for piece, _ in links])
     return round(start, 6), round(float(across.mean()), 6), along, float(across.max())
 
 
@@ -124,14 +124,15 @@ def _road_crack(links: Sequence[tuple[Piece, bool]], name: str) -> RoadCrack:
     output = _in_turn(links, [piece.output_xy for piece in pieces])
     metric = all(piece.crack.length_m is not None for piece in pieces)
     gaps_m = [float(np.hypot(*(b[0] - a[-1]))) for a, b in pairwise(output)]
-    keep = [np.arange(len(xy)) > 0 if i and gaps_m[i - 1] < SAME_POINT_M else np.full(len(xy), True)
-            for i, xy in enumerate(output)]  # fmt: skip
+    doubled = [False, *(gap < SAME_POINT_M for gap in gaps_m)]
 
-    def vertices(values: Sequence[FloatArray]) -> FloatArray:
-        parts = _in_turn(links, values)
+    def joined(parts: Sequence[FloatArray]) -> FloatArray:
         if len(parts) == 1:
             return parts[0]
-        return np.concatenate([part[mask] for part, mask in zip(parts, keep, strict=True)])
+        return np.concatenate([part[1:] if twice else part for part, twice in zip(parts, doubled, strict=True)])
+
+    def vertices(values: Sequence[FloatArray]) -> FloatArray:
+        return joined(_in_turn(links, values))
 
     lengths_px = [piece.crack.length_px * piece.share for piece in pieces]
     gsd_mm = _gsd_mm(pieces)
@@ -139,8 +140,8 @@ def _road_crack(links: Sequence[tuple[Piece, bool]], name: str) -> RoadCrack:
     has_chainage = metric and all(piece.frame.chainage_m is not None for piece in pieces)
     chainage = vertices([piece.local_xy[:, 1] + _along_m(piece) for piece in pieces]) if has_chainage else None
     local = vertices([piece.local_xy for piece in pieces])
-    line_xy = vertices([piece.output_xy for piece in pieces])
-    crack = RoadCrack(
+    line_xy = joined(output)
+    return RoadCrack(
         crack_id=name,
         line_xy=line_xy,
         width_px=vertices([piece.at_vertices(piece.crack.width_px) for piece in pieces]),
@@ -158,31 +159,29 @@ def _road_crack(links: Sequence[tuple[Piece, bool]], name: str) -> RoadCrack:
         gsd_mm=gsd_mm,
         chainage_at_m=chainage,
         offset_at_m=np.ascontiguousarray(local[:, 0]) if metric else None,
+        **_trust(pieces, lengths_px, gaps_m, seams_px, metric=metric),
     )
-    return _with_trust(crack, pieces, gaps_m, seams_px)
 
 
-def _with_trust(
-    crack: RoadCrack, pieces: Sequence[Piece], seams_m: Sequence[float], seams_px: Sequence[float]
-) -> RoadCrack:
-    """The crack with what its pieces, and the gaps at its seams, say about how far its numbers can be trusted."""
-    metric = crack.length_m is not None
-    lengths_px = [piece.crack.length_px * piece.share for piece in pieces]
-    return replace(
-        crack,
-        u_length_px=_u_length([piece.crack.u_length_px for piece in pieces], pieces, seams_px),
-        u_length_m=_u_length([piece.crack.u_length_m for piece in pieces], pieces, seams_m) if metric else None,
-        u_width_px=_u_width([piece.crack.u_width_px for piece in pieces], lengths_px),
-        u_width_mm=_u_width([piece.crack.u_width_mm for piece in pieces], lengths_px) if metric else None,
-        grey_share=_mean([piece.crack.grey_share for piece in pieces], lengths_px),
-        gap_px=sum(piece.crack.gap_px * piece.share for piece in pieces) + sum(seams_px),
-        gap_m=sum(_gap_m(piece) for piece in pieces) + sum(seams_m) if metric else None,
-        saturated=any(piece.crack.saturated for piece in pieces),
-        below_resolution=any(piece.crack.below_resolution for piece in pieces),
-        joint=_mean([float(piece.crack.joint) for piece in pieces], lengths_px) > 0.5,
-        sealed=pieces[0].crack.sealed,
-        u_xy_m=max((piece.frame.u_xy_m for piece in pieces if piece.frame.u_xy_m is not None), default=None),
-    )
+def _trust(
+    pieces: Sequence[Piece], lengths_px: Sequence[float], seams_m: Sequence[float], seams_px: Sequence[float], *,
+    metric: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """What the pieces of a crack, and the gaps at its seams, say about how far its numbers can be trusted."""
+    return {
+        "u_length_px": _u_length([piece.crack.u_length_px for piece in pieces], pieces, seams_px),
+        "u_length_m": _u_length([piece.crack.u_length_m for piece in pieces], pieces, seams_m) if metric else None,
+        "u_width_px": _u_width([piece.crack.u_width_px for piece in pieces], lengths_px),
+        "u_width_mm": _u_width([piece.crack.u_width_mm for piece in pieces], lengths_px) if metric else None,
+        "grey_share": _mean([piece.crack.grey_share for piece in pieces], lengths_px),
+        "gap_px": sum(piece.crack.gap_px * piece.share for piece in pieces) + sum(seams_px),
+        "gap_m": sum(_gap_m(piece) for piece in pieces) + sum(seams_m) if metric else None,
+        "saturated": any(piece.crack.saturated for piece in pieces),
+        "below_resolution": any(piece.crack.below_resolution for piece in pieces),
+        "joint": _mean([float(piece.crack.joint) for piece in pieces], lengths_px) > 0.5,
+        "sealed": pieces[0].crack.sealed,
+        "u_xy_m": max((piece.frame.u_xy_m for piece in pieces if piece.frame.u_xy_m is not None), default=None),
+    }
 
 
 def _in_turn(links: Sequence[tuple[Piece, bool]], values: Sequence[FloatArray]) -> list[FloatArray]:
@@ -214,7 +213,7 @@ def _u_length(known: Sequence[float | None], pieces: Sequence[Piece], seams: Seq
     parts = [u * piece.share**0.5 for u, piece in zip(known, pieces, strict=True) if u is not None]
     if len(parts) < len(pieces):
         return None
-    return float(np.hypot(sum(parts), np.hypot.reduce(np.asarray(seams, float)) / 3**0.5))
+    return float(np.hypot(sum(parts), np.hypot.reduce(np.asarray(seams, float)) / 3**0.5)) if seams else sum(parts)
 
 
 def _u_width(known: Sequence[float | None], lengths: Sequence[float]) -> float | None:

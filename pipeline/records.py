@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +57,14 @@ class Placement:
 
     def to_output_xy(self, xy: FloatArray) -> FloatArray:
         """(N, 2) output coordinates of (N, 2) ground points (x right of travel, y ahead)."""
-        angle = np.deg2rad(self.azimuth_deg)
-        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        return np.asarray(xy @ rotation.T + np.asarray(self.origin_xy), float)
+        return np.asarray(xy @ _rotation(self.azimuth_deg).T + np.asarray(self.origin_xy), float)
+
+
+@lru_cache(maxsize=4096)
+def _rotation(azimuth_deg: float) -> FloatArray:
+    """(2, 2) from ground to output axes: the same for all cracks of a frame, of which there are many."""
+    angle = np.deg2rad(azimuth_deg)
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +363,8 @@ class SurveyResult:
     Attributes:
         output: the coordinate system of all geometry below.
         outcomes: one per frame, in survey order.
-        cracks: in order of crack_id.
+        cracks: in order of crack_id. Those of a large survey are in a file (`crackmap.pipeline.assembly.store`): go
+            through them once, or in portions; a copy of all may be more than memory holds.
         sections: in order of recording and chainage.
         notes: what was done without, or assumed, in sentences a user reads ("no position known: ...").
         networks: patterns, in order of pattern_id.
@@ -364,7 +372,7 @@ class SurveyResult:
 
     output: OutputFrame
     outcomes: tuple[FrameOutcome, ...]
-    cracks: tuple[RoadCrack, ...]
+    cracks: Sequence[RoadCrack]
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
     networks: tuple[RoadNetwork, ...] = ()

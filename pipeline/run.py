@@ -10,10 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from crackmap.calibration.errors import InputError, OutputLockedError, require
-from crackmap.pipeline.along import along_route
+from crackmap.pipeline.assembly.assemble import assemble
 from crackmap.pipeline.cluster.crew import Crew
 from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.frame import Stages, StageSettings
@@ -28,21 +26,19 @@ from crackmap.pipeline.identity import (
 )
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
-from crackmap.pipeline.merge import MergeSettings, merge_cracks
-from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
-from crackmap.pipeline.products import write_products
+from crackmap.pipeline.merge import MergeSettings
+from crackmap.pipeline.networks import NetworkSettings
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.publish import remove_strays
 from crackmap.pipeline.products.strip_images import write_section_strips
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import profile_table
 from crackmap.pipeline.profiles.model import Profile
 from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
 from crackmap.pipeline.report_pictures import FramePicture, frame_pictures
 from crackmap.pipeline.review.corrections import bring_up_to_date, resting_note
 from crackmap.pipeline.section_lists import ListedSection
-from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.pipeline.survey import Survey, read_survey
-from crackmap.stages.records import Crack
 
 MOST_PICTURES = 1500
 """Frames that the report may show, at most."""
@@ -156,9 +152,6 @@ class RunSummary:
         """Frames that could not be used, or not be put on the map."""
         return tuple(outcome for outcome in self.result.outcomes if outcome.lost)
 
-
-CracksOf = Callable[[str], tuple[Crack, ...]]
-"""The cracks of a frame by its key, as measured in it alone."""
 
 Progress = Callable[[int, int, str], None]
 """Called as (frames done, frames in all, key of the frame just done)."""
@@ -316,7 +309,7 @@ def load_result(out: Path, *, section_length_m: float) -> SurveyResult:
     """
     with reopened(out) as (survey, journal):
         rows = _valid_rows(survey, journal)
-        return assemble(survey, rows, journal.cracks, RunSettings(section_length_m=section_length_m))
+        return assemble(survey, rows, journal, RunSettings(section_length_m=section_length_m), scratch=out)
 
 
 def run_facts(out: Path) -> dict[str, Any]:
@@ -383,7 +376,7 @@ def publish(
     """
     resting = bring_up_to_date(survey, journal, out)
     source, rows = journal.fact("source"), _valid_rows(survey, journal)
-    result = assemble(survey, rows, journal.cracks, settings)
+    result = assemble(survey, rows, journal, settings, scratch=out, processes=workers)
     result = replace(result, notes=(*result.notes, *map(resting_note, resting)))
     seconds = _total_seconds(rows.values())
     info = {
@@ -407,77 +400,15 @@ def publish(
     with Loader(workers, scratch=out) as loader:
         pictures = _pictures(result, rows, journal, out, loader)
     write_products(
-        result, out, run_info=info, pictures=pictures, seconds=seconds, profiles=tables, shapefile=settings.shapefile
-    )
+        result, out, run_info=info, pictures=pictures, seconds=seconds, profiles=tables, shapefile=settings.shapefile,
+        processes=workers,
+    )  # fmt: skip
     return result, seconds
 
 
 def _valid_rows(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
     hashes = frame_hashes(survey, journal)
     return {row.key: row for row in journal.rows() if hashes.get(row.key) == row.frame_hash}
-
-
-def assemble(
-    survey: Survey, rows: Mapping[str, JournalRow], cracks_of: CracksOf, settings: RunSettings
-) -> SurveyResult:
-    """The result of a survey as a function of its journal alone."""
-    twins = copies(survey, rows)
-    outcomes = [_outcome(frame, rows.get(frame.key), twins.get(frame.key)) for frame in survey.frames]
-    cracks = merge_cracks(
-        [frame for frame in survey.frames if frame.key in rows and frame.key not in twins],
-        lambda frame: cracks_of(frame.key), settings=settings.merge,
-    )  # fmt: skip
-    outcomes, cracks = along_route(outcomes, cracks, survey.routing)
-    for frame, reason in survey.unplaced:
-        outcomes.append(_without_position(frame, rows.get(frame.key), reason, twins.get(frame.key)))
-    outcomes += [_unplaced(survey, key, reason) for key, reason in survey.skipped]
-    cracks, networks = find_patterns(cracks, settings=settings.networks)
-    sections = make_sections(
-        outcomes, cracks, length_m=settings.section_length_m, listed=settings.section_list, output=survey.output
-    )
-    sections = with_pattern_areas(sections, networks)
-    return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, networks)
-
-
-def copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:
-    """Key of a frame whose file is the same as that of an earlier one -> key of that one.
-
-    A camera that hangs, or a folder copied twice: the road of the later ones was not seen.
-    """
-    first: dict[str, str] = {}
-    twins = {}
-    for frame in survey.measurable:
-        row = rows.get(frame.key)
-        if row is not None and row.input_sha256:
-            original = first.setdefault(row.input_sha256, frame.key)
-            if original != frame.key:
-                twins[frame.key] = original
-    return twins
-
-
-def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> FrameOutcome:
-    if row is None:
-        return FrameOutcome(frame, "skipped", "not processed yet: run the same `crackmap run` again")
-    if original is not None:
-        return FrameOutcome(frame, "duplicate", f"the same file as {original}: this stretch of road was not seen")
-    return FrameOutcome(
-        frame, row.status, row.reason, footprint(frame), row.segmented_share, row.crack_count, row.mask_name,
-        row.source if row.mask_name else "",
-    )  # fmt: skip
-
-
-def _without_position(frame: Frame, row: JournalRow | None, reason: str, original: str | None) -> FrameOutcome:
-    """The outcome of a frame that was measured and lies nobody knows where."""
-    if row is None or original is not None or row.status not in ("ok", "no_crack"):
-        return _outcome(frame, row, original)
-    return FrameOutcome(
-        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, row.crack_count, row.mask_name, row.source
-    )  # fmt: skip
-
-
-def _unplaced(survey: Survey, key: str, reason: str) -> FrameOutcome:
-    """The outcome of an image that never became a frame (its header could not be read, it has no position)."""
-    return FrameOutcome(survey.unplaced_frame(key), "skipped", reason)
 
 
 def _total_seconds(rows: Iterable[JournalRow]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -90,26 +91,51 @@ def make_sections(
         output: what the coordinates of the survey mean. A frame without chainage on a map is a georeferenced raster,
             which has no direction of travel: no lengths along the road and no classes by direction are given.
     """
+    seen = list(outcomes)
+    alone = len(road_recordings(seen)) == 1
+    found = sections_of_recordings(
+        seen, cracks, length_m=length_m, listed=listed, width_m=width_m, output=output, alone=alone
+    )
+    return (*found, *unreached_sections(seen, listed or ()))
+
+
+def road_recordings(outcomes: Iterable[FrameOutcome]) -> set[str]:
+    """The recordings that have sections along the road: with a chainage, and somewhere a ground scale."""
+    placed = [o.frame for o in outcomes if o.status != "no_position" and o.frame.chainage_m is not None]
+    return {frame.recording for frame in placed if frame.ground is not None}
+
+
+def sections_of_recordings(
+    outcomes: Iterable[FrameOutcome],
+    cracks: Sequence[RoadCrack],
+    *,
+    alone: bool,
+    length_m: float = 100.0,
+    listed: Sequence[ListedSection] | None = None,
+    width_m: float | None = None,
+    output: OutputFrame | None = None,
+) -> list[Section]:
+    """Sections of some recordings, as `make_sections` makes them of all; listed ones where they reach them.
+
+    `alone` says that the survey has one recording along the road: listed sections are not named after it then.
+    """
     require(length_m > 0, "length_m", "metres above 0", length_m)
     require(width_m is None or width_m > 0, "width_m", "metres above 0, or None", width_m)
     by_road: dict[str, list[FrameOutcome]] = defaultdict(list)
-    alone: dict[str, list[FrameOutcome]] = defaultdict(list)
+    placeless: dict[str, list[FrameOutcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.status == "no_position":
             continue
         if outcome.frame.chainage_m is not None:
             by_road[outcome.frame.recording].append(outcome)
         elif outcome.frame.ground is not None:
-            alone[outcome.frame.recording].append(outcome)
+            placeless[outcome.frame.recording].append(outcome)
     directed = output is None or output.kind is not CoordinateKind.MAP
-    strips = {
-        recording: strips_of(members, width_m)
-        for recording, members in by_road.items()
-        if any(outcome.frame.ground is not None for outcome in members)
-    }
+    roads = road_recordings(outcome for members in by_road.values() for outcome in members)
+    strips = {recording: strips_of(members, width_m) for recording, members in by_road.items() if recording in roads}
     cuts = {
         recording: _cuts(recording, of_recording, length_m) if listed is None
-        else _listed_cuts(recording, of_recording, listed, alone=len(strips) == 1)
+        else _listed_cuts(recording, of_recording, listed, alone=alone)
         for recording, of_recording in strips.items()
     }  # fmt: skip
     # On a route the edge of a strip has no single chainage: what reaches over the ends belongs to the end rows.
@@ -117,11 +143,32 @@ def make_sections(
     tallies = _tally_by_chainage(cracks, cuts, ends)
     own = _tally_by_frame(cracks)
     sections: list[Section] = []
-    for recording in sorted({*by_road, *alone}):
+    for recording in sorted({*by_road, *placeless}):
         if recording in strips:
             sections += _road_sections(recording, strips[recording], cuts[recording], tallies, listed is not None)
-        sections += [_frame_section(o, own.get(o.frame.key, _Tally()), directed=directed) for o in alone[recording]]
-    return (*sections, *_unreached(listed or (), strips))
+        sections += [_frame_section(o, own.get(o.frame.key, _Tally()), directed=directed) for o in placeless[recording]]
+    return sections
+
+
+def unreached_sections(outcomes: Iterable[FrameOutcome], listed: Sequence[ListedSection]) -> list[Section]:
+    """Rows of the listed sections that belong to no recording of the survey."""
+    if not listed:
+        return []
+    by_road: dict[str, list[FrameOutcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.status != "no_position" and outcome.frame.chainage_m is not None:
+            by_road[outcome.frame.recording].append(outcome)
+    roads = road_recordings(outcome for members in by_road.values() for outcome in members)
+    extents = [extent(strips_of(members)) for recording, members in by_road.items() if recording in roads]
+    missing = []
+    for item in sorted(listed, key=lambda item: (item.recording, item.from_m)):
+        bounds = item.from_m, item.to_m
+        reached = item.recording in roads or any(overlap(whole, bounds) > TOUCH_M for whole in extents)
+        if not (reached if not item.recording else item.recording in roads):
+            missing.append(_section(
+                item.name, item.recording, bounds, np.empty((0, 2)), 0.0, {}, bounds[1] - bounds[0], 0.0, _Tally()
+            ))  # fmt: skip
+    return missing
 
 
 def _road_sections(
@@ -185,20 +232,6 @@ def _listed_cuts(
     return sorted((_Cut(name, (item.from_m, item.to_m)) for name, item in named), key=lambda cut: cut.bounds)
 
 
-def _unreached(listed: Sequence[ListedSection], strips: Mapping[str, Sequence[Strip]]) -> list[Section]:
-    """Rows of the listed sections that belong to no recording of the survey."""
-    extents = [extent(of_recording) for of_recording in strips.values()]
-    missing = []
-    for item in sorted(listed, key=lambda item: (item.recording, item.from_m)):
-        bounds = item.from_m, item.to_m
-        reached = item.recording in strips or any(overlap(whole, bounds) > TOUCH_M for whole in extents)
-        if not (reached if not item.recording else item.recording in strips):
-            missing.append(_section(
-                item.name, item.recording, bounds, np.empty((0, 2)), 0.0, {}, bounds[1] - bounds[0], 0.0, _Tally()
-            ))  # fmt: skip
-    return missing
-
-
 def _touched(strips: Sequence[Strip], cuts: Sequence[_Cut]) -> dict[int, list[Strip]]:
     """The strips that reach into each section, by its number."""
     starts, ends = (np.array([cut.bounds[side] for cut in cuts]) for side in (0, 1))
@@ -221,6 +254,7 @@ def _tally_by_chainage(
         recording: (np.array([cut.bounds[0] for cut in of_road]), np.array([cut.bounds[1] for cut in of_road]))
         for recording, of_road in cuts.items()
     }
+    bounds = {recording: (low.tolist(), high.tolist()) for recording, (low, high) in limits.items()}
     for crack in cracks:
         if crack.chainage_at_m is None or crack.width_mm is None or crack.length_m is None:
             continue
@@ -230,8 +264,8 @@ def _tally_by_chainage(
         chainage = np.clip(crack.chainage_at_m, low, max(low, high - TOUCH_M))
         starts, stops = limits[crack.recording]
         least, greatest = float(chainage.min()), float(chainage.max())
-        first, last = _number_at(np.array([least, greatest]), starts, stops).tolist()
-        if first == last >= 0:
+        first = _one_number_at(least, bounds[crack.recording])
+        if first >= 0 and first == _one_number_at(greatest, bounds[crack.recording]):
             lengths = _scaled_lengths(crack.line_xy, crack.length_m)
             _count(tallies[crack.recording, first], crack, _quantities(lengths, crack.width_mm))
             tallies[crack.recording, first].count += crack.open
@@ -246,7 +280,7 @@ def _tally_by_chainage(
         for index in np.unique(number[number >= 0]):
             of_section = number == index
             _count(tallies[crack.recording, int(index)], crack, _quantities(lengths, widths, of_section))
-        (centre,) = _number_at(np.array([(least + greatest) / 2]), starts, stops).tolist()
+        centre = _one_number_at((least + greatest) / 2, bounds[crack.recording])
         if centre >= 0:
             tallies[crack.recording, centre].count += crack.open
     return tallies
@@ -258,6 +292,13 @@ def _number_at(chainage: FloatArray, starts: FloatArray, stops: FloatArray) -> N
         return np.full(len(chainage), -1)
     number = np.searchsorted(starts, chainage, side="right") - 1
     return np.where((number >= 0) & (chainage < stops[np.maximum(number, 0)]), number, -1)
+
+
+def _one_number_at(chainage: float, bounds: tuple[list[float], list[float]]) -> int:
+    """`_number_at` of one place, of starts and stops as plain numbers: most cracks lie in one section."""
+    starts, stops = bounds
+    number = bisect_right(starts, chainage) - 1
+    return number if number >= 0 and chainage < stops[number] else -1
 
 
 def _tally_by_frame(cracks: Sequence[RoadCrack]) -> dict[str, _Tally]:

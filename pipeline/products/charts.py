@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
+from crackmap.pipeline.assembly.store import portions
 from crackmap.pipeline.products.rows import mean_width
 from crackmap.pipeline.products.styles import WidthClass, class_of, width_classes
 from crackmap.pipeline.records import FrameOutcome, RoadCrack, SurveyResult
@@ -43,6 +45,9 @@ SIMPLER = 0.2
 """Lines are drawn this exactly, in units of the drawing."""
 
 PLATE_SIDE = 240.0
+
+_TRAILING_BITS = 44
+"""Of a double; the others tell widths apart that differ by 1/256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def strips(result: SurveyResult) -> tuple[Strip, ...]:
     """Strip diagrams of the recordings with a chainage, at most `MOST_RECORDINGS`."""
     classes = width_classes(metric=True)
     cracks: dict[str, list[RoadCrack]] = defaultdict(list)
-    for crack in longest(crack for crack in result.cracks if crack.chainage_at_m is not None):
+    for crack in longest(result.cracks, placed=True):
         cracks[crack.recording].append(crack)
     outcomes: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for outcome in result.outcomes:
@@ -133,7 +138,7 @@ def plates(result: SurveyResult) -> tuple[Plate, ...]:
     metric = result.output.unit == "m"
     classes = width_classes(metric=metric)
     by_frame: dict[str, list[RoadCrack]] = defaultdict(list)
-    for crack in longest(crack for crack in result.cracks if crack.chainage_at_m is None):
+    for crack in longest(result.cracks, placed=False):
         by_frame[crack.frame_keys[0]].append(crack)
     outcomes = {o.frame.key: o for o in result.outcomes if len(o.footprint_xy) >= 3}
     order = sorted(by_frame, key=lambda key: (-sum(crack.length_px for crack in by_frame[key]), key))
@@ -141,23 +146,17 @@ def plates(result: SurveyResult) -> tuple[Plate, ...]:
 
 
 def width_histogram(cracks: Sequence[RoadCrack], *, metric: bool) -> tuple[Bar, ...]:
-    """Crack length by width at each place of the lines; the last bar holds all that is wider."""
-    widths, lengths = [np.empty(0)], [np.empty(0)]
-    for crack in cracks:
-        values = crack.width_mm if metric else crack.width_px
-        if values is not None:
-            widths.append((values[:-1] + values[1:]) / 2)
-            lengths.append(segment_lengths(crack.line_xy))
-    width, length = np.concatenate(widths), np.concatenate(lengths)
-    if not length.sum() > 0:
+    """Length of open cracks by width at each place of the lines; the last bar holds all that is wider."""
+    name = "width_mm" if metric else "width_px"
+    widest = _widest(cracks, name)
+    if widest is None:
         return ()
-    order = np.argsort(width, kind="stable")
-    reached = np.cumsum(length[order])
-    widest = float(width[order][np.searchsorted(reached, 0.98 * reached[-1])])
     step = round_up(max(widest, 1e-3) / 16, (1.0, 2.0, 2.5, 5.0, 10.0))
     count = max(4, math.ceil(widest / step))
     classes = width_classes(metric=metric)
-    sums = np.bincount(np.minimum((width / step).astype(int), count), weights=length, minlength=count + 1)
+    sums = np.zeros(count + 1)
+    for width, length in _segments(cracks, name):
+        np.add.at(sums, np.minimum((width / step).astype(int), count), length)
     unit = "mm" if metric else "px"
     bars = []
     for number, value in enumerate(sums):
@@ -169,14 +168,16 @@ def width_histogram(cracks: Sequence[RoadCrack], *, metric: bool) -> tuple[Bar, 
 
 
 def orientation_histogram(cracks: Sequence[RoadCrack], *, directed: bool = True) -> tuple[Bar, ...]:
-    """Crack length by direction of the segments' whole lines, in steps of 10 degrees.
+    """Length of open cracks by direction of the segments' whole lines, in steps of 10 degrees.
 
     The angle counts from the direction of travel, or from grid north where there is none (`directed` False).
     """
     sums = np.zeros(18)
-    for crack in cracks:
+    for part in portions(cracks):
+        length = np.where(part.known["length_m"], part["length_m"], part["length_px"])
         # Bars are centred on 0, 10, ... 170, so that «along» and «across» have a bar of their own.
-        sums[round(crack.orientation_deg / 10) % 18] += crack.length_px if crack.length_m is None else crack.length_m
+        number = np.rint(part["orientation_deg"] / 10).astype(int) % 18
+        np.add.at(sums, number[part.open], length[part.open])
     if not sums.sum() > 0:
         return ()
     ahead, aside = ("along", "across") if directed else ("north", "east")
@@ -202,9 +203,61 @@ def _bars(items: Sequence[tuple[float, int, str, str]]) -> tuple[Bar, ...]:
     return tuple(Bar(value / tallest, value / total, kind, tick, title) for value, kind, tick, title in items)
 
 
-def longest(cracks: Iterable[RoadCrack]) -> list[RoadCrack]:
-    """The cracks that are drawn, the longest first."""
-    return sorted(cracks, key=lambda crack: (-(crack.length_m or crack.length_px), crack.crack_id))[:MOST_LINES]
+def longest(cracks: Sequence[RoadCrack], *, placed: bool | None = None) -> list[RoadCrack]:
+    """The cracks that are drawn, the longest first; with `placed` those with, or without, a known chainage."""
+    lengths, numbers = np.empty(0), np.empty(0, np.int64)
+    before = 0
+    for part in portions(cracks):
+        metres = np.where(part.known["length_m"], part["length_m"], 0.0)
+        length = np.where(metres != 0.0, metres, part["length_px"])
+        wanted = np.full(len(part), True) if placed is None else part.known["chainage_at_m"] == placed
+        lengths = np.concatenate([lengths, length[wanted]])
+        numbers = np.concatenate([numbers, before + np.flatnonzero(wanted)])
+        before += len(part)
+        if len(lengths) > MOST_LINES:
+            # Those that are as long as the last one stay: names decide between them.
+            kept = lengths >= np.partition(lengths, -MOST_LINES)[-MOST_LINES]
+            lengths, numbers = lengths[kept], numbers[kept]
+    chosen = [cracks[number] for number in numbers.tolist()]
+    return sorted(chosen, key=lambda crack: (-(crack.length_m or crack.length_px), crack.crack_id))[:MOST_LINES]
+
+
+def _segments(cracks: Sequence[RoadCrack], name: str) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yields widths and lengths of the segments of open cracks, some at a time."""
+    for part in portions(cracks):
+        counted = np.repeat(part.open & part.known[name], np.diff(part.ends))
+        inside = counted[:-1] & counted[1:]
+        # What leads from one line to the next is no segment.
+        inside[part.ends[1:-1] - 1] = False
+        widths = (part[name][:-1] + part[name][1:]) / 2
+        yield widths[inside], segment_lengths(part["line_xy"])[inside]
+
+
+def _widest(cracks: Sequence[RoadCrack], name: str) -> float | None:
+    """The least width that 98 % of the length does not exceed; None without length.
+
+    Found by twice going through the cracks, as all their segments at once may be more than memory holds: first for the
+    length by the leading bits of the width, of which numbers not below 0 have the order, then among those of one value.
+    """
+    sums = np.zeros(1 << (63 - _TRAILING_BITS))
+    for width, length in _segments(cracks, name):
+        np.add.at(sums, _leading_bits(width), length)
+    reached = np.cumsum(sums)
+    if not reached[-1] > 0:
+        return None
+    wanted = 0.98 * reached[-1]
+    place = int(np.searchsorted(reached, wanted))
+    chosen = [(width[_leading_bits(width) == place], length[_leading_bits(width) == place])
+              for width, length in _segments(cracks, name)]  # fmt: skip
+    width, length = (np.concatenate(values) for values in zip(*chosen, strict=True))
+    order = np.argsort(width, kind="stable")
+    upto = (reached[place - 1] if place else 0.0) + np.cumsum(length[order])
+    return float(width[order][min(np.searchsorted(upto, wanted), len(order) - 1)])
+
+
+def _leading_bits(width: FloatArray) -> NDArray[np.int64]:
+    # A zero may have a sign.
+    return np.asarray((width + 0.0).view(np.int64) >> _TRAILING_BITS, np.int64)
 
 
 def _measured_m(outcome: FrameOutcome) -> tuple[float, float] | None:

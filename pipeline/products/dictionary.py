@@ -7,9 +7,10 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from crackmap.pipeline.products.crack_rows import CRACK_FIELDS
 from crackmap.pipeline.products.profile_tables import PLACE_FIELDS, layer_name
 from crackmap.pipeline.products.publish import publish_bytes
-from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, PATTERN_FIELDS, SECTION_FIELDS, Field
+from crackmap.pipeline.products.rows import FRAME_FIELDS, PATTERN_FIELDS, SECTION_FIELDS, Field
 from crackmap.pipeline.products.shapefile import LISTS, SHORT, short_names
 from crackmap.pipeline.profiles import ProfileTable
 

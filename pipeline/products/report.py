@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from crackmap.pipeline.products import charts
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes
 from crackmap.pipeline.products.report_data import crack_items, data_uri, embedded, map_item, picture_items
-from crackmap.pipeline.products.rows import mean_width, per_metre, printable
+from crackmap.pipeline.products.rows import per_metre, printable
 from crackmap.pipeline.products.styles import width_classes
+from crackmap.pipeline.products.totals import crack_totals
 from crackmap.pipeline.products.vectors import meaning
 from crackmap.pipeline.profiles import ProfileTable
 from crackmap.pipeline.records import STATUSES, SurveyResult
@@ -106,12 +106,11 @@ def write_report(
     environment.filters["num"] = number
     template = _asset("report.html.j2")
     metric = result.output.unit == "m"
-    cracks = [crack for crack in result.cracks if crack.open]
     densities = [per_metre(section) for section in result.sections]
     drawn = charts.longest(result.cracks)
     items = crack_items(result, drawn, pictures)
     on_map = map_item(result, drawn)
-    bars = charts.orientation_histogram(cracks, directed=not result.of_rasters)
+    bars = charts.orientation_histogram(result.cracks, directed=not result.of_rasters)
     libraries, script = map_library() if on_map is not None else (), _asset("report.js")
     html = environment.from_string(template).render(
         result=result,
@@ -124,7 +123,7 @@ def write_report(
         strips=charts.strips(result),
         plates=charts.plates(result),
         charts=charts,
-        width_bars=charts.width_histogram(cracks, metric=metric),
+        width_bars=charts.width_histogram(result.cracks, metric=metric),
         rose=charts.rose(bars),
         sections=result.sections[:MOST_SECTIONS],
         densities=densities,
@@ -184,38 +183,30 @@ def _statuses(result: SurveyResult) -> list[tuple[str, str, int]]:
 def summarise(result: SurveyResult) -> Summary:
     """The totals of a survey."""
     status = Counter(outcome.status for outcome in result.outcomes)
-    cracks, sections = [crack for crack in result.cracks if crack.open], result.sections
-    lengths_m = [crack.length_m for crack in cracks if crack.length_m is not None]
-    pixels = [max(crack.gsd_mm) for crack in cracks if crack.gsd_mm is not None]
-
-    def mean(widths: list[float | None], weights: list[float]) -> float | None:
-        known = [(width, weight) for width, weight in zip(widths, weights, strict=True) if width is not None]
-        total = sum(weight for _, weight in known)
-        return sum(width * weight for width, weight in known) / total if total > 0 else None
-
+    sections, totals = result.sections, crack_totals(result.cracks)
     return Summary(
         ok=status["ok"],
         no_crack=status["no_crack"],
         skipped=sum(outcome.lost for outcome in result.outcomes),
         recordings=tuple(sorted({outcome.frame.recording for outcome in result.outcomes})),
-        cracks=len(cracks),
-        length_m=sum(lengths_m) if result.output.unit == "m" else None,
-        length_px=sum(crack.length_px for crack in cracks),
+        cracks=totals.count,
+        length_m=totals.length_m if result.output.unit == "m" else None,
+        length_px=totals.length_px,
         section_length_m=sum(section.crack_length_m for section in sections),
         covered_m=_total(section.covered_m for section in sections),
         invalid_m=_total(section.invalid_m for section in sections),
         missing_m=_total(section.missing_m for section in sections),
         area_m2=sum(section.area_m2 for section in sections),
-        mean_width_mm=mean([mean_width(c.line_xy, c.width_mm) for c in cracks], [c.length_m or 0.0 for c in cracks]),
-        mean_width_px=mean([mean_width(c.line_xy, c.width_px) for c in cracks], [c.length_px for c in cracks]),
-        pixel_mm=float(np.median(pixels)) if pixels else None,
+        mean_width_mm=totals.mean_width_mm,
+        mean_width_px=totals.mean_width_px,
+        pixel_mm=totals.pixel_mm,
         patterns=len(result.networks),
         pattern_area_m2=sum(network.area_m2 for network in result.networks),
-        uncertain=sum(crack.u_length_px is not None for crack in cracks),
-        saturated=sum(crack.saturated for crack in cracks),
-        below_resolution=sum(crack.below_resolution for crack in cracks),
-        joints=sum(crack.joint for crack in result.cracks),
-        sealed=sum(crack.sealed for crack in result.cracks),
+        uncertain=totals.uncertain,
+        saturated=totals.saturated,
+        below_resolution=totals.below_resolution,
+        joints=totals.joints,
+        sealed=totals.sealed,
         longitudinal_m=_total(section.longitudinal_m for section in sections),
         transverse_m=_total(section.transverse_m for section in sections),
         other_m=_total(section.other_m for section in sections),

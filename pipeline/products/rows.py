@@ -1,8 +1,10 @@
-"""The attributes of cracks, patterns, sections and frames: defined once for every format, so that rows are equal."""
+"""The attributes of patterns, sections and frames: defined once for every format, so that rows are equal.
+
+Those of cracks, of which there are many more, are in `crack_rows`.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -10,8 +12,8 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from crackmap.pipeline.polyline import weighted_mean, weighted_quantile
-from crackmap.pipeline.records import FrameOutcome, RoadCrack, RoadNetwork, Section
+from crackmap.pipeline.polyline import weighted_mean
+from crackmap.pipeline.records import FrameOutcome, RoadNetwork, Section
 from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import FloatArray
 
@@ -26,13 +28,13 @@ class Field(Generic[Record]):
     Attributes:
         name: with its unit.
         kind: of its values.
-        read: reads it from a record.
+        read: reads it from a record; a Value.
         digits: decimals that a real number is rounded to.
     """
 
     name: str
     kind: Literal["text", "real", "int"]
-    read: Callable[[Record], Value]
+    read: Callable[[Record], Any]
     digits: int = 0
 
 
@@ -71,20 +73,6 @@ def mean_width(line_xy: FloatArray, widths: FloatArray | None) -> float | None:
     return weighted_mean(widths, vertex_weights(line_xy))
 
 
-def _width_list(widths: FloatArray | None) -> str | None:
-    return None if widths is None else json.dumps(widths.round(2).tolist())
-
-
-def _p95(crack: RoadCrack) -> float | None:
-    if crack.width_mm is None:
-        return None
-    return weighted_quantile(crack.width_mm, vertex_weights(crack.line_xy), 0.95)
-
-
-def _orientation(crack: RoadCrack) -> float:
-    return round(crack.orientation_deg, 1) % 180.0
-
-
 def per_metre(section: Section) -> float | None:
     """Crack length per metre of measured road; None without measured road or without a direction of travel."""
     return section.crack_length_m / section.covered_m if section.covered_m else None
@@ -98,42 +86,6 @@ def _if_measured(section: Section, value: float | None) -> float | None:
     """A number of a section of which anything was measured: where nobody looked there are not no cracks."""
     return value if section.area_m2 > 0 else None
 
-
-CRACK_FIELDS: tuple[Field[RoadCrack], ...] = (
-    Field("crack_id", "text", lambda c: c.crack_id),
-    Field("recording", "text", lambda c: c.recording),
-    Field("length_m", "real", lambda c: c.length_m, 3),
-    Field("u_length_m", "real", lambda c: c.u_length_m, 4),
-    Field("mean_w_mm", "real", lambda c: mean_width(c.line_xy, c.width_mm), 2),
-    Field("u_mean_w_mm", "real", lambda c: c.u_width_mm, 3),
-    Field("max_w_mm", "real", lambda c: None if c.width_mm is None else c.width_mm.max(), 2),
-    Field("p95_w_mm", "real", _p95, 2),
-    Field("length_px", "real", lambda c: c.length_px, 1),
-    Field("u_length_px", "real", lambda c: c.u_length_px, 2),
-    Field("mean_w_px", "real", lambda c: mean_width(c.line_xy, c.width_px), 2),
-    Field("u_mean_w_px", "real", lambda c: c.u_width_px, 3),
-    Field("max_w_px", "real", lambda c: c.width_px.max(), 2),
-    Field("orient_deg", "real", _orientation, 1),
-    Field("u_pos_m", "real", lambda c: c.u_xy_m, 3),
-    Field("confidence", "real", lambda c: c.confidence, 3),
-    Field("chainage_m", "real", lambda c: c.chainage_m, 3),
-    Field("chain_from_m", "real", lambda c: c.chainage_from_m, 3),
-    Field("chain_to_m", "real", lambda c: c.chainage_to_m, 3),
-    Field("offset_m", "real", lambda c: c.offset_m, 3),
-    Field("border", "int", lambda c: int(c.touches_border)),
-    Field("joint", "int", lambda c: int(c.joint)),
-    Field("sealed", "int", lambda c: int(c.sealed)),
-    Field("saturated", "int", lambda c: int(c.saturated)),
-    Field("below_res", "int", lambda c: int(c.below_resolution)),
-    Field("grey_share", "real", lambda c: c.grey_share, 3),
-    Field("gap_m", "real", lambda c: c.gap_m, 3),
-    Field("pattern_id", "text", lambda c: c.pattern_id),
-    Field("frames", "text", lambda c: ";".join(c.frame_keys)),
-    Field("gsd_row_mm", "real", lambda c: c.gsd_mm[0] if c.gsd_mm else None, 3),
-    Field("gsd_col_mm", "real", lambda c: c.gsd_mm[1] if c.gsd_mm else None, 3),
-    Field("widths_mm", "text", lambda c: _width_list(c.width_mm)),
-    Field("widths_px", "text", lambda c: _width_list(c.width_px)),
-)
 
 PATTERN_FIELDS: tuple[Field[RoadNetwork], ...] = (
     Field("pattern_id", "text", lambda p: p.pattern_id),

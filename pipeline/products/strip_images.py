@@ -27,6 +27,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from crackmap.calibration.errors import StorageError, UnreadableImageError
+from crackmap.pipeline.assembly.store import portions
 from crackmap.pipeline.decoding import WHOLE_PX
 from crackmap.pipeline.images import ImageSource, open_image
 from crackmap.pipeline.products.masks import COG_ENVIRONMENT, TILE_PX, mask_name
@@ -34,7 +35,7 @@ from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing, rem
 from crackmap.pipeline.products.rectified import Box, composed, in_picture, placed, places_px, remapped
 from crackmap.pipeline.products.strip_grid import SEAM_M, StripGrid, box_of_frame, section_y_m, strip_grid
 from crackmap.pipeline.products.strip_overlays import overlay_name, write_overlay
-from crackmap.pipeline.records import Frame, RoadCrack, Section, SurveyResult
+from crackmap.pipeline.records import Frame, Section, SurveyResult
 from crackmap.stages.processors import cpu_count
 from crackmap.stages.tiling import ArraySource, PixelSource
 
@@ -97,7 +98,8 @@ def write_strips(folder: Path, result: SurveyResult, pixel_mm: float | None = No
                 painted = _painted(bands, opened, pool, later=later)
                 _write(folder / strip_name(section), section, grid, crs, painted)
                 name = strip_name(section)
-                write_overlay(folder / overlay_name(name), cracks_of.get(section.section_id, ()), grid, crs)
+                cracks = [result.cracks[number] for number in cracks_of.get(section.section_id, ())]
+                write_overlay(folder / overlay_name(name), cracks, grid, crs)
                 names += [name, overlay_name(name)]
     return tuple(names)
 
@@ -125,23 +127,28 @@ def _frames_by_section(result: SurveyResult) -> dict[str, list[Frame]]:
     return found
 
 
-def _cracks_by_section(result: SurveyResult) -> dict[str, list[RoadCrack]]:
-    """Section id -> the cracks that reach into it, in their order."""
+def _cracks_by_section(result: SurveyResult) -> dict[str, list[int]]:
+    """Section id -> the numbers of the cracks that reach into it, in their order."""
     roads: dict[str, list[tuple[float, float, str]]] = {}
     for section in result.sections:
         if section.from_m is not None and section.to_m is not None:
             roads.setdefault(section.recording, []).append((section.from_m, section.to_m, section.section_id))
-    found: dict[str, list[RoadCrack]] = {}
-    for crack in result.cracks:
-        if crack.chainage_from_m is None or crack.chainage_to_m is None:
-            continue
-        items = roads.get(crack.recording, [])
-        first = max(bisect_right(items, crack.chainage_from_m, key=lambda item: item[0]) - 1, 0)
-        for start, end, section_id in items[first:]:
-            if start > crack.chainage_to_m:
-                break
-            if end > crack.chainage_from_m:
-                found.setdefault(section_id, []).append(crack)
+    found: dict[str, list[int]] = {}
+    before = 0
+    for part in portions(result.cracks):
+        places = zip(part.plain["recording"], part["chainage_from_m"].tolist(), part["chainage_to_m"].tolist(),
+                     strict=True)  # fmt: skip
+        for number, (recording, low, high) in enumerate(places, start=before):
+            if low != low or high != high:
+                continue
+            items = roads.get(recording, [])
+            first = max(bisect_right(items, low, key=lambda item: item[0]) - 1, 0)
+            for start, end, section_id in items[first:]:
+                if start > high:
+                    break
+                if end > low:
+                    found.setdefault(section_id, []).append(number)
+        before += len(part)
     return found
 
 

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from crackmap.calibration.errors import InputError
+from crackmap.pipeline.assembly.store import portions
 from crackmap.pipeline.coverage import MEASURED
 from crackmap.pipeline.products.charts import round_up
 from crackmap.pipeline.products.publish import publishing
@@ -91,15 +92,22 @@ def write_strip_maps(
 
 
 def _drawer(result: SurveyResult) -> Callable[[Section], Figure]:
-    cracks: dict[str, list[RoadCrack]] = defaultdict(list)
-    for crack in result.cracks:
-        if crack.chainage_at_m is not None and crack.offset_at_m is not None:
-            cracks[crack.recording].append(crack)
+    numbers: dict[str, list[int]] = defaultdict(list)
+    before = 0
+    for part in portions(result.cracks):
+        for number in np.flatnonzero(part.known["chainage_at_m"] & part.known["offset_at_m"]).tolist():
+            numbers[part.plain["recording"][number]].append(before + number)
+        before += len(part)
     outcomes: dict[str, list[FrameOutcome]] = defaultdict(list)
     for outcome in result.outcomes:
         if outcome.frame.chainage_m is not None and outcome.frame.owns_y_m is not None:
             outcomes[outcome.frame.recording].append(outcome)
-    return lambda section: _page(section, cracks[section.recording], outcomes[section.recording])
+
+    def page(section: Section) -> Figure:
+        cracks = [result.cracks[number] for number in numbers[section.recording]]
+        return _page(section, cracks, outcomes[section.recording])
+
+    return page
 
 
 def _page(section: Section, cracks: Sequence[RoadCrack], outcomes: Sequence[FrameOutcome]) -> Figure:

@@ -49,6 +49,7 @@ def write_products(
     seconds: Mapping[str, float] | None = None,
     profiles: Sequence[ProfileTable] = (),
     shapefile: bool = False,
+    processes: int = 1,
 ) -> None:
     """Writes every product of `result` to `out`; run.json, which lists the others, and _SUCCESS.json come last.
 
@@ -63,6 +64,7 @@ def write_products(
         seconds: that each stage took: the only product that differs between equal runs.
         profiles: what standards say of the sections.
         shapefile: write the layers as Shapefiles as well.
+        processes: that help where there are many cracks. No byte depends on them.
 
     Raises:
         StorageError: a product could not be written; those before it are complete.
@@ -74,7 +76,7 @@ def write_products(
     before = _products_before(out)
     # What stands for older products must not outlive them.
     _remove(out / "run.json")
-    write_cracks(out, result, profiles)
+    write_cracks(out, result, profiles, processes=processes)
     if shapefile:
         write_shapefiles(out, result, profiles)
     else:

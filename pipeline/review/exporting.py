@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crackmap.calibration.errors import InputError, StorageError, require
+from crackmap.pipeline.assembly.assemble import copies
 from crackmap.pipeline.images import LIMIT_PX
 from crackmap.pipeline.journal import CORRECTED, Journal, JournalRow
 from crackmap.pipeline.products.publish import sha256_of
@@ -15,7 +16,7 @@ from crackmap.pipeline.records import Frame
 from crackmap.pipeline.review.corrections import Progress, current_areas
 from crackmap.pipeline.review.names import export_name
 from crackmap.pipeline.review.writing import WRITERS, Exported, images_folder, training_name
-from crackmap.pipeline.run import copies, reopened
+from crackmap.pipeline.run import reopened
 from crackmap.pipeline.survey import Survey
 
 _PARTIAL_PREFIX = ".exporting-"

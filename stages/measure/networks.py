@@ -126,22 +126,18 @@ def find_networks(
 
 def _pieces(lines: Sequence[FloatArray]) -> tuple[GeometryArray, IntArray, IntArray]:
     """The lines cut at vertices: the pieces, the line each belongs to, and its number within that line."""
-    coordinates: list[FloatArray] = []
-    owner: list[int] = []
-    number: list[int] = []
-    sizes: list[int] = []
-    for index, line in enumerate(lines):
-        segments = len(line) - 1
-        count = min(max(-(-segments // _PIECE_SEGMENTS), _LEAST_PIECES), segments)
-        cuts = [segments * k // count for k in range(count + 1)]
-        for k in range(count):
-            coordinates.append(line[cuts[k] : cuts[k + 1] + 1])
-            sizes.append(cuts[k + 1] - cuts[k] + 1)
-        owner += [index] * count
-        number += range(count)
+    vertices = np.array([len(line) for line in lines], np.int64)
+    segments = vertices - 1
+    count = np.minimum(np.maximum(-(-segments // _PIECE_SEGMENTS), _LEAST_PIECES), segments)
+    owner = np.repeat(np.arange(len(lines)), count)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    first = segments[owner] * number // count[owner]
+    sizes = segments[owner] * (number + 1) // count[owner] - first + 1
     part = np.repeat(np.arange(len(sizes)), sizes)
-    pieces = np.asarray(shapely.linestrings(np.concatenate(coordinates), indices=part), object)
-    return pieces, np.array(owner, np.int64), np.array(number, np.int64)
+    within = np.arange(len(part)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    start = (np.cumsum(vertices) - vertices)[owner] + first
+    pieces = np.asarray(shapely.linestrings(np.concatenate(lines)[start[part] + within], indices=part), object)
+    return pieces, owner, number
 
 
 def _stitches(drawn: _Drawn, snap: float, reach: float) -> tuple[GeometryArray, IntArray, _Contacts]:

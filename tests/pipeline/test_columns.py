@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crackmap.pipeline.products import write_products
-from crackmap.pipeline.products.rows import CRACK_FIELDS, FRAME_FIELDS, PATTERN_FIELDS, SECTION_FIELDS
+from crackmap.pipeline.products.crack_rows import CRACK_FIELDS
+from crackmap.pipeline.products.rows import FRAME_FIELDS, PATTERN_FIELDS, SECTION_FIELDS
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import profile_names
 from crackmap.pipeline.profiles.model import Profile
 from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult

@@ -15,7 +15,7 @@ from pyproj import CRS
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
-from crackmap.pipeline.products import write_products
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.records import (
     CoordinateKind,
     Frame,

@@ -25,11 +25,11 @@ from pyproj import CRS
 from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
-from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.geojson import cut_at_antimeridian
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
 from crackmap.pipeline.products.notes import OVERLAP_NOTE, RASTER_NOTE, all_notes
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publish_bytes
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import load_profile, profile_table
 from crackmap.pipeline.records import Frame, FrameOutcome, Placement, SurveyResult
 from crackmap.pipeline.report_pictures import FramePicture

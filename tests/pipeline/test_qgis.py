@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from drawn_surveys import MAP, ROAD, survey
 
-from crackmap.pipeline.products import write_products
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import load_profile, profile_table
 
 PYTHON = "/usr/bin/python3"

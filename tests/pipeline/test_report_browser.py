@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from drawn_surveys import HOSTILE, MAP, ROAD, survey
 
-from crackmap.pipeline.products import write_products
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import load_profile, profile_table
 from crackmap.pipeline.report_pictures import FramePicture
 

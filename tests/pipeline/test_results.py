@@ -23,9 +23,9 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline import open_results
 from crackmap.pipeline.journal import open_journal
 from crackmap.pipeline.placing import PIXELS, RECORDING_APART_M, ROAD_WKT
-from crackmap.pipeline.products import write_products
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
 from crackmap.pipeline.products.styles import COLOURS
+from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.records import (
     CoordinateKind,
     Frame,
