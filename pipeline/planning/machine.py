@@ -79,12 +79,13 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
 
     def _watch(self) -> None:
-        while True:
-            now = _now_bytes()
-            if now is not None:
-                self.peak_bytes = max(now, self.peak_bytes or 0)
-            if self._ended.wait(EVERY_S):
-                return
+        while not self._ended.wait(EVERY_S):
+            self._look()
+
+    def _look(self) -> None:
+        now = _now_bytes()
+        if now is not None:
+            self.peak_bytes = max(now, self.peak_bytes or 0)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -95,6 +96,7 @@ class PeakMemory:
     ) -> None:
         self._ended.set()
         self._thread.join()
+        self._look()
 
 
 def _now_bytes() -> int | None:

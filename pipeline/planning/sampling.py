@@ -29,11 +29,13 @@ def choose_sample(frames: Sequence[Frame], count: int) -> tuple[Chosen, ...]:
     the middle of equal stretches. Where there are more recordings and cameras than `count`, evenly chosen ones stand
     for the rest.
     """
+    if count < 1 or not frames:
+        return ()
     streams: dict[tuple[str, str], list[Frame]] = defaultdict(list)
     for frame in frames:
         streams[frame.stream].append(frame)
     members = list(streams.values())
-    if 0 < count < len(members):
+    if count < len(members):
         members = [members[place] for place in middles(len(members), count)]
     shares = _shares([len(group) for group in members], min(count, len(frames)))
     total_px = sum(_pixels(frame) for frame in frames)
