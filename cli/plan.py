@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ from crackmap.cli.progress import frame_progress
 from crackmap.cli.types import CountsType
 
 if TYPE_CHECKING:
-    from crackmap.pipeline.planning import Plan
+    from crackmap.pipeline.planning import Plan, Timing
     from crackmap.pipeline.planning.estimate import Range
 
 MOST_SHOWN = 10
@@ -84,13 +83,13 @@ def command(
     from crackmap.pipeline.frame import StageSettings
     from crackmap.pipeline.loading import LoadLimits
     from crackmap.pipeline.planning import PlanOptions, make_plan
+    from crackmap.pipeline.planning.machine import process_age_s
     from crackmap.pipeline.run import RunSettings
     from crackmap.pipeline.survey import read_survey
     from crackmap.stages.measure.settings import MeasureSettings
 
-    start = time.perf_counter()
     found = read_survey(survey_path, survey=survey, gsd_mm=gsd_mm, follow_links=follow_links)
-    listing_s = time.perf_counter() - start
+    begun_s = process_age_s() or 0.0
     for note in found.notes:
         echo(one_line(f"Note: {note}"), err=True)
     stages = StageSettings(
@@ -106,7 +105,7 @@ def command(
             lambda: frame.load_stages(stages, detect_weights=detect_weights, segment_weights=segment_weights,
                                       device=device, engine=engine, streams=workers),
             RunSettings(stages, section_length_m=section_length_m, strips=strips), options,
-            listing_s=listing_s, progress=progress, warn=lambda text: echo(f"Warning: {text}", err=True),
+            begun_s=begun_s, progress=progress, warn=lambda text: echo(f"Warning: {text}", err=True),
         )  # fmt: skip
     if as_json:
         echo(json.dumps({**asdict(plan), "possible": plan.possible}, indent=2))
@@ -145,9 +144,9 @@ def _inventory(plan: Plan) -> Iterator[str]:
     if len(there.recordings) > 1:
         yield f"{'all':<{width}}{there.usable:>10}{there.pixels / 1e6:>10.1f}{_km(there.pictured_m):>10}"
     if there.pictured_m is None:
-        yield "No kilometres: position or ground scale of the images is not known."
+        yield "No kilometres: nobody knows where along a road the images lie, or how large a pixel is."
     elif any(item.pictured_m is None for item in there.recordings):
-        yield "?: position or ground scale of the recording is not known; it is in no sum of kilometres."
+        yield "?: nobody knows where along a road its images lie, or how large a pixel is; it is in no sum."
 
 
 def _measured(plan: Plan) -> Iterator[str]:
@@ -172,14 +171,12 @@ def _time(plan: Plan) -> Iterator[str]:
     work = found.work
     yield f"\n{'here':<26}{'time':>12}"
     for name, seconds in {"start": work.start_s, **found.parts_s}.items():
-        yield f"  {PARTS.get(name, 'survey listed, nets ready'):<24}{_duration(seconds):>12}"
+        yield f"  {PARTS.get(name, 'program, survey, nets ready'):<24}{_duration(seconds):>12}"
     priced = any(item.cost is not None for item in plan.expected)
     yield f"\n{'machines':<10}{'time':>12}{'range':>26}{'machine hours':>16}{'cost' if priced else '':>12}   bound by"
     for item in plan.expected:
         cost = "" if item.cost is None else f"{item.cost.value:.2f}"
-        bound = {"compute": "computing", "storage": "storage", "journal": "the journal"}[item.timing.bound]
-        if item.timing.assembly_s + item.timing.start_s > item.timing.total_s / 2:
-            bound = "start and products, which one machine does"
+        bound = _longest(item.timing)
         yield (f"{item.timing.machines:<10}{_duration(item.total_s.value):>12}{_range(item.total_s):>26}"
                f"{item.machine_hours.value:>16.2f}{cost:>12}   {bound}")  # fmt: skip
     if priced:
@@ -195,13 +192,26 @@ def _space(plan: Plan) -> Iterator[str]:
              "for a while": space.working}  # fmt: skip
     told = ", ".join(f"{name} {_size(size)}" for name, size in parts.items() if size)
     free = "" if room.disk_bytes is None else f"; {_size(room.disk_bytes)} are free"
-    yield f"\nDisk:   {_size(space.total.value)} in the output folder ({told}){free}."
+    need = space.total
+    ends = "" if need.low is None or need.high is None else f" ({_size(need.low)} to {_size(need.high)})"
+    yield f"\nDisk:   {_size(need.value)}{ends} in the output folder: {told}{free}."
     if found.memory.peak is not None:
         limit = "" if room.memory_bytes is None else f"; {_size(room.memory_bytes)} may be used"
         yield f"Memory: {_size(found.memory.peak)} on the machine that puts results together{limit}."
     if plan.sample is not None and plan.sample.device is not None:
         held = plan.sample.device
         yield f"Card:   {_size(held.peak_bytes)} of {_size(held.total_bytes)} ({held.name})."
+
+
+def _longest(timing: Timing) -> str:
+    """The longest of the terms that follow each other."""
+    names = {"compute": "computing", "storage": "storage", "journal": "the journal"}
+    terms = {
+        names[timing.bound]: max(timing.compute_s, timing.storage_s, timing.journal_s),
+        "start": timing.start_s,
+        "products, which one machine makes": timing.assembly_s,
+    }
+    return max(terms, key=lambda name: terms[name])
 
 
 def _size(size: float) -> str:

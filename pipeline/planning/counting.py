@@ -11,7 +11,7 @@ from pathlib import Path
 from crackmap.pipeline.along import along_route
 from crackmap.pipeline.coverage import extent, strips_of
 from crackmap.pipeline.decoding import WHOLE_PX
-from crackmap.pipeline.records import FrameOutcome
+from crackmap.pipeline.records import CoordinateKind, FrameOutcome
 from crackmap.pipeline.survey import Survey
 
 
@@ -46,7 +46,7 @@ class Inventory:
         usable: images that will be measured.
         skipped: key and reason of the others.
         unreadable: how many of the others have a header that cannot be read.
-        unplaced: usable ones of which nobody knows where along the road they lie.
+        unplaced: usable ones of which nobody knows where they lie.
         unscaled: usable ones of which nobody knows how large a pixel is.
         pixels: of the usable ones.
         unpacked_px: of the largest JPEG or PNG that is unpacked on the disk while it is looked at; 0 if none is.
@@ -91,7 +91,7 @@ def count_survey(survey: Survey) -> Inventory:
         usable=len(frames),
         skipped=survey.skipped,
         unreadable=len(survey.unreadable),
-        unplaced=sum(frame.chainage_m is None for frame in survey.frames) + len(survey.unplaced),
+        unplaced=len(survey.frames) * (survey.output.kind is CoordinateKind.SHEET) + len(survey.unplaced),
         unscaled=sum(frame.ground is None for frame in frames),
         pixels=sum(sizes),
         unpacked_px=max(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, t
 
 from crackmap.pipeline.planning.counting import Inventory
 from crackmap.pipeline.planning.measuring import Sample, SampledFrame
@@ -98,7 +99,7 @@ class Estimate:
 
 
 def estimate(
-    inventory: Inventory, sample: Sample, settings: RunSettings, *, listing_s: float, rates: Rates
+    inventory: Inventory, sample: Sample, settings: RunSettings, *, begun_s: float, rates: Rates
 ) -> Estimate | None:
     """What a run of a survey takes; None if no sampled frame could be used.
 
@@ -110,7 +111,7 @@ def estimate(
         inventory: of the survey.
         sample: of the same.
         settings: of the run.
-        listing_s: that reading the survey took.
+        begun_s: that loading the program and reading the survey took.
         rates: what is taken for given.
     """
     frames = sample.usable
@@ -125,7 +126,7 @@ def estimate(
     cracks = whole.ranged(lambda f: f.cracks)
     products = _product_seconds(inventory, sample, cracks.value, rates)
     return Estimate(
-        Work(listing_s + sample.start_s, compute_s, sum(products.values()), inventory.usable, inventory.input_bytes),
+        Work(begun_s + sample.start_s, compute_s, sum(products.values()), inventory.usable, inventory.input_bytes),
         {**parts, **products},
         spread,
         cracks,
@@ -161,7 +162,11 @@ class _Whole:
         values = np.array([of(frame) for frame in self._frames], np.float64) / self._own
         drawn = np.random.default_rng(SEED).integers(len(values), size=(DRAWS, len(values)))
         sums = (self._stands[drawn] * values[drawn]).sum(axis=1) / self._stands[drawn].sum(axis=1) * self._pixels
-        low, high = np.percentile(sums, [LOW, HIGH]) / total
+        ends = np.percentile(sums, [LOW, HIGH]) / total
+        # Of few frames a bootstrap says too little by so much (Hesterberg 2015, "expanded percentile interval").
+        degrees = len(values) - 1
+        narrow = t.ppf(HIGH / 100, degrees) / norm.ppf(HIGH / 100) * math.sqrt(len(values) / degrees)
+        low, high = 1.0 + narrow * (ends - 1.0)
         # Of a finite survey the part that was seen is known (Cochran 1977, 2.6).
         below, above = (max(away, 0.0) * math.sqrt(self._unseen) for away in (1 - low, high - 1))
         return max(1 - math.hypot(below, also), 0.0), 1 + math.hypot(above, also)

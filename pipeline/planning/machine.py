@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,6 +64,16 @@ def cgroup_limits(own: str, root: Path) -> list[int]:
             if folder == top:
                 break
     return found
+
+
+def process_age_s() -> float | None:
+    """Seconds since this process was started; None where the system does not tell (proc_pid_stat(5), field 22)."""
+    try:
+        after_name = Path("/proc/self/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        started_s = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
 
 
 class PeakMemory:

@@ -106,7 +106,7 @@ def make_plan(
     settings: RunSettings,
     options: PlanOptions,
     *,
-    listing_s: float = 0.0,
+    begun_s: float = 0.0,
     progress: Progress = lambda done, total, key: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Plan:
@@ -117,7 +117,7 @@ def make_plan(
         load: loads the nets; not called where no sample is wanted.
         settings: of the run.
         options: what is asked.
-        listing_s: that reading the survey took, which a run does once more.
+        begun_s: that loading the program and reading the survey took, which a run does once more.
         progress: told after every frame of the sample.
         warn: told of a frame that does not get on.
 
@@ -132,7 +132,7 @@ def make_plan(
         sample = measure_sample(
             survey, chosen, load, settings, workers=options.workers, limits=options.limits, progress=progress, warn=warn
         )
-        found = estimate(inventory, sample, settings, listing_s=listing_s, rates=options.rates)
+        found = estimate(inventory, sample, settings, begun_s=begun_s, rates=options.rates)
     room = _room(survey, options)
     told = shortages(inventory, sample, found, room, most_unreadable=options.most_unreadable)
     expected = tuple(expected_on(number, found, options) for number in options.machines) if found else ()

@@ -80,8 +80,8 @@ def _of_survey(inventory: Inventory, room: Room, most_unreadable: float) -> Iter
         yield Shortage("scale", f"{inventory.unscaled} of {inventory.usable} images have no ground scale: their cracks "
                        "are measured in pixels; give --gsd MM_PER_PX, or [ground] in survey.toml")  # fmt: skip
     if inventory.unplaced > inventory.usable / 2:
-        yield Shortage("position", f"{inventory.unplaced} of {inventory.usable} images have no position along a "
-                       "road: no kilometres, no sections by chainage, no strips; say in survey.toml where they "
+        yield Shortage("position", f"{inventory.unplaced} of {inventory.usable} images have no position: "
+                       "no kilometres, no sections by chainage, no strips; say in survey.toml where they "
                        "lie")  # fmt: skip
     if room.survey_on_network:
         yield Shortage("network", "the survey lies on a network file system, and several machines share its rate: give "

@@ -13,8 +13,8 @@ class Rates:
 
     Attributes:
         journal_rows_per_s: finished frames that the one process which keeps the journal writes down, at most.
-        assembly_s_per_crack: cracks of a finished run put together and written to all tables and layers; 993,000 of
-            them took 401 s (docs/reliability.md, figure 6).
+        assembly_s_per_crack: cracks of a finished run joined, made into patterns and sections, and written to all
+            tables and layers; 26,000 of DNIT took 21 s of a processor.
         assembly_s_per_frame: rows of the journal read again, frames written as a layer.
         frame_bytes: memory of a frame in the process that lists and assembles; a million took 1.8 GB (the same).
         crack_bytes: memory of a crack while results are put together; 993,000 took 3.4 GB (the same).
@@ -25,7 +25,7 @@ class Rates:
     """
 
     journal_rows_per_s: float = 300.0
-    assembly_s_per_crack: float = 4.0e-4
+    assembly_s_per_crack: float = 8.0e-4
     assembly_s_per_frame: float = 2.5e-4
     frame_bytes: int = 1_800
     crack_bytes: int = 3_400
@@ -39,7 +39,7 @@ class Work:
     """What is to be done, in seconds of one machine as this one.
 
     Attributes:
-        start_s: until the first frame is done at full speed: survey listed, nets loaded and made ready.
+        start_s: until the first frame is done at full speed: program loaded, survey listed, nets made ready.
         compute_s: all frames from the file to the mask and the row of the journal.
         assembly_s: results put together and written, which one machine does.
         frames: to do.
