@@ -56,12 +56,16 @@ def test_a_plan_says_what_is_there_how_long_and_what_it_costs(tmp_path: Path) ->
     assert "no position" in result.output and "No kilometres" in result.output
 
 
-def test_json_holds_the_whole_plan_and_nothing_else_is_printed(tmp_path: Path) -> None:
-    survey = on_road(tmp_path / "road", 6)
-    result = CliRunner().invoke(cli, ["plan", str(survey), "--sample", "6", "--workers", "1", "--json"],
-                                standalone_mode=False)  # fmt: skip
+def test_json_holds_the_whole_plan_and_too_small_a_disk_is_exit_code_4(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "free_bytes", lambda folder: 1000)
+    result = invoke(on_road(tmp_path / "road", 6), "--sample", 6, "--workers", 1, "--json", "-o", tmp_path / "out")
+    assert result.return_value == 4 and not (tmp_path / "out").exists()
+    assert "Cannot work: the run needs about" in result.stderr and "1 kB are free" in result.stderr
     plan = json.loads(result.stdout)
-    assert plan["possible"] is True and plan["sample"]["whole"] is True
+    assert plan["possible"] is False and plan["sample"]["whole"] is True
+    assert [item["what"] for item in plan["shortages"] if item["certain"]] == ["disk"]
     assert plan["inventory"]["usable"] == 6 and plan["inventory"]["recordings"][0]["pictured_m"] == pytest.approx(30.0)
     assert [item["timing"]["machines"] for item in plan["expected"]] == [1, 10, 100]
     first = plan["expected"][0]
@@ -77,14 +81,6 @@ def test_counting_alone_needs_no_nets(tmp_path: Path, monkeypatch: pytest.Monkey
     (line,) = (line for line in result.output.splitlines() if line.startswith("road "))
     assert line.split() == ["road", "20", "0.4", "0.100"]
     assert "machines" not in result.output
-
-
-def test_a_disk_that_is_too_small_ends_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "free_bytes", lambda folder: 1000)
-    result = invoke(draw_survey(tmp_path / "photos", 5), "--gsd", 1, "--workers", 1, "-o", tmp_path / "out")
-    assert result.return_value == 4, result.output
-    assert "Cannot work: the run needs about" in result.output and "1 kB are free" in result.output
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_card_full_of_damaged_images_ends_with_exit_code_4_unless_they_may_pass(tmp_path: Path) -> None:

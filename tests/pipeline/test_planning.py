@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.frame import StageSettings
 from crackmap.pipeline.journal import open_journal
-from crackmap.pipeline.planning import PlanOptions, Rates, Work, make_plan, time_on
+from crackmap.pipeline.planning import PlanOptions, Rates, Work, machine, make_plan, time_on
 from crackmap.pipeline.planning.counting import Inventory, RecordingCount, count_survey
 from crackmap.pipeline.planning.estimate import Estimate, Memory, Range, Space, estimate
 from crackmap.pipeline.planning.machine import PeakMemory, cgroup_limits, existing, free_bytes, process_age_s
@@ -388,7 +388,7 @@ def test_a_process_knows_how_long_it_runs() -> None:
     age = process_age_s()
     if age is None:
         pytest.skip("the system does not tell")
-    shown = "from crackmap.pipeline.planning.machine import process_age_s; print(process_age_s())"
+    shown = f"import runpy; print(runpy.run_path({machine.__file__!r})['process_age_s']())"
     younger = float(subprocess.run([sys.executable, "-c", shown], capture_output=True, check=True, text=True).stdout)
     assert 0.0 <= younger < process_age_s()
 
