@@ -126,7 +126,14 @@ def estimate(
     cracks = whole.ranged(lambda f: f.cracks)
     products = _product_seconds(inventory, sample, cracks.value, rates)
     return Estimate(
-        Work(begun_s + sample.start_s, compute_s, sum(products.values()), inventory.usable, inventory.input_bytes),
+        Work(
+            begun_s + sample.start_s,
+            compute_s,
+            sum(products.values()),
+            inventory.usable,
+            inventory.input_bytes,
+            cracks.value,
+        ),
         {**parts, **products},
         spread,
         cracks,

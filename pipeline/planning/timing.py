@@ -13,6 +13,7 @@ class Rates:
 
     Attributes:
         journal_rows_per_s: finished frames that the one process which keeps the journal writes down, at most.
+        journal_s_per_crack: that each of their cracks takes there besides.
         assembly_s_per_crack: cracks of a finished run joined, made into patterns and sections, and written to all
             tables and layers; 26,000 of DNIT took 21 s of a processor.
         assembly_s_per_frame: rows of the journal read again, frames written as a layer.
@@ -25,11 +26,12 @@ class Rates:
     """
 
     journal_rows_per_s: float = 300.0
+    journal_s_per_crack: float = 2.7e-4
     assembly_s_per_crack: float = 8.0e-4
     assembly_s_per_frame: float = 2.5e-4
     frame_bytes: int = 1_800
     crack_bytes: int = 3_400
-    journal_row_bytes: int = 1_000
+    journal_row_bytes: int = 700
     tables_fixed_bytes: int = 200_000
     clock_spread: float = 0.125
 
@@ -44,6 +46,7 @@ class Work:
         assembly_s: results put together and written, which one machine does.
         frames: to do.
         input_bytes: to read.
+        cracks: in the frames, to write down.
     """
 
     start_s: float
@@ -51,6 +54,7 @@ class Work:
     assembly_s: float
     frames: int
     input_bytes: int
+    cracks: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Timing:
 
 
 def time_on(machines: int, work: Work, rates: Rates, *, storage_bytes_per_s: float | None = None) -> Timing:
-    """The time of `work` on some machines: start + max(compute / N, bytes / storage, frames / journal) + assembly.
+    """The time of `work` on some machines: start + max(compute / N, bytes / storage, journal) + assembly.
 
     A frame is never shared, so no more machines count than there are frames.
 
@@ -99,7 +103,7 @@ def time_on(machines: int, work: Work, rates: Rates, *, storage_bytes_per_s: flo
     terms = {
         "compute": work.compute_s / max(min(machines, work.frames), 1),
         "storage": work.input_bytes / storage_bytes_per_s if storage_bytes_per_s else 0.0,
-        "journal": work.frames / rates.journal_rows_per_s,
+        "journal": work.frames / rates.journal_rows_per_s + work.cracks * rates.journal_s_per_crack,
     }
     bound = max(terms, key=lambda name: terms[name])
     total_s = work.start_s + terms[bound] + work.assembly_s

@@ -170,6 +170,12 @@ def test_the_time_is_start_and_the_slowest_of_three_and_assembly() -> None:
     assert without.machine_hours == pytest.approx(1000 * 910 / 3600)
 
 
+def test_cracks_take_their_time_in_the_journal() -> None:
+    work = Work(0.0, 1000.0, 0.0, frames=900, input_bytes=0, cracks=36_000)
+    rates = Rates(journal_rows_per_s=300.0, journal_s_per_crack=5e-4)
+    assert time_on(900, work, rates).journal_s == pytest.approx(3.0 + 18.0)
+
+
 def test_more_machines_than_frames_help_no_more() -> None:
     work = Work(0.0, 80.0, 0.0, frames=4, input_bytes=0)
     assert time_on(4, work, Rates()).total_s == time_on(400, work, Rates()).total_s == pytest.approx(20.0)
