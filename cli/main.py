@@ -18,6 +18,7 @@ from crackmap.cli.group import LazyGroup
 COMMANDS = {
     "run": "crackmap.cli.run",
     "check": "crackmap.cli.check",
+    "plan": "crackmap.cli.plan",
     "status": "crackmap.cli.status",
     "demo": "crackmap.cli.demo",
     "screen": "crackmap.cli.screen",

@@ -20,8 +20,9 @@ def existing_path(*, folder: bool = True, file: bool = True) -> click.Path:
     return click.Path(exists=True, dir_okay=folder, file_okay=file, path_type=Path)
 
 
-def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
+def finite(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """A callback that refuses nan and infinity."""
+    if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"expected a number, got {value}")
     return value
 
@@ -34,7 +35,7 @@ def section_option(name: str) -> Decorator:
         default=100.0,
         show_default=True,
         type=click.FloatRange(min=1.0, max=100_000.0),
-        callback=_finite,
+        callback=finite,
         help="Section length in metres.",
     )
 

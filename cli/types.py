@@ -10,6 +10,9 @@ import click
 MOST_EDGES = 4
 """Limits of width classes: as many as there are colours to tell the classes apart."""
 
+MOST_MACHINES = 100_000
+"""More are a slip of the finger."""
+
 
 class GsdType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
     """«2.0», or «2.0,5.0» for different pixel sizes along an image row and along a column."""
@@ -29,6 +32,21 @@ class GsdType(click.ParamType):  # type: ignore[type-arg] # generic in recent cl
         if len(numbers) > 2 or any(not 0 < number < 1e5 for number in numbers):
             self.fail(f"expected one or two numbers above 0, got {value!r}", param, ctx)
         return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+class CountsType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only
+    """«1,10,100»."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers in the order given, each once."""
+        if not isinstance(value, str):
+            return tuple(value)
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MOST_MACHINES for part in parts):
+            self.fail(f"expected numbers from 1 to {MOST_MACHINES} such as 1,10,100, got {value!r}", param, ctx)
+        return tuple(dict.fromkeys(map(int, parts)))
 
 
 class SizeType(click.ParamType):  # type: ignore[type-arg] # generic in recent click only

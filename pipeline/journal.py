@@ -442,7 +442,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise InputError(f"{path}: {_OTHER_VERSION}")
         if not empty:
             check_tables(connection)
-        connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if _on_network(path.parent) else 'WAL'}")
+        connection.execute(f"PRAGMA journal_mode={'TRUNCATE' if on_network(path.parent) else 'WAL'}")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
         connection.executescript(_SCHEMA)
     except sqlite3.OperationalError as error:
@@ -457,7 +457,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _on_network(folder: Path) -> bool:
+def on_network(folder: Path) -> bool:
     """Whether a folder lies on a file system that other machines share; where nothing tells, it does not."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
