@@ -15,19 +15,23 @@ from crackmap.cli.options import (
     existing_path,
     gsd_option,
     loading_options,
+    output_path,
     section_option,
     weights_options,
+    work_option,
 )
 from crackmap.cli.profile import print_profile
 from crackmap.cli.progress import frame_progress
 
 if TYPE_CHECKING:
     from crackmap.pipeline.run import RunSummary
+    from crackmap.pipeline.storage.urls import Location
 
 
 @click.command()
-@click.argument("survey_path", metavar="SURVEY", type=existing_path())
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.argument("survey_path", metavar="SURVEY", type=existing_path(bucket=True))
+@click.option("--out", "-o", required=True, type=output_path(), help="Output folder, or s3://BUCKET/PREFIX.")
+@work_option()
 @click.option(
     "--survey",
     metavar="FILE|PRESET",
@@ -54,8 +58,9 @@ if TYPE_CHECKING:
 @click.option("--rerun-changed", is_flag=True, help="OUT holds a run with other settings: replace it.")
 @click.option("--profile", is_flag=True, help="Show at the end where the time went; timings.json holds it anyway.")
 def command(
-    survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
-    section_length_m: float, strips: bool, shapefile: bool, segment_everything: bool, screen: bool,
+    survey_path: Location, out: Location, work: Path | None, survey: str | None,
+    gsd_mm: float | tuple[float, float] | None, section_length_m: float,
+    strips: bool, shapefile: bool, segment_everything: bool, screen: bool,
     detect_weights: Path | None,
     segment_weights: Path | None, screen_weights: Path | None, device: str, engine: str, workers: int,
     follow_links: bool, max_mpx: int, max_unreadable: float, strict: bool, require_calibration: bool, verify: bool,
@@ -63,17 +68,19 @@ def command(
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
-    Safe to stop and run again: what is done is kept.
+    Either may be in a bucket: s3://BUCKET/PREFIX. Safe to stop and run again: what is done is kept.
 
     \b
     crackmap run photos -o out --gsd 1.0           downward photos, 1 mm a pixel
     crackmap run survey -o out                     described by survey/survey.toml
     crackmap run survey -o out --survey dnit       described by a preset
     crackmap run ortho.tif -o out                  a georeferenced raster
+    crackmap run s3://roads/a7 -o s3://roads/out   in a bucket (pip install 'crackmap[s3]')
     """
     from crackmap.pipeline.frame import StageSettings, load_stages
     from crackmap.pipeline.loading import LoadLimits
     from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
+    from crackmap.pipeline.storage.staging import working_copy
     from crackmap.pipeline.survey import read_survey
     from crackmap.stages.measure.settings import MeasureSettings
     from crackmap.stages.screen.screener import ScreenSettings
@@ -96,14 +103,17 @@ def command(
         settings.stages, detect_weights=detect_weights, segment_weights=segment_weights,
         screen_weights=screen_weights, device=device, engine=engine, streams=workers,
     )  # fmt: skip
-    options = RunOptions(
-        workers=workers, verify=verify, rerun_changed=rerun_changed, strict=strict,
-        require_calibration=require_calibration,
-        most_unreadable=max_unreadable / 100, limits=LoadLimits(pixels=max_mpx * 10**6),
-    )  # fmt: skip
-    with frame_progress("Finding cracks", len(found.measurable)) as progress:
+    with (
+        working_copy(out, work=work) as place,
+        frame_progress("Finding cracks", len(found.measurable)) as progress,
+    ):
+        options = RunOptions(
+            workers=workers, verify=verify, rerun_changed=rerun_changed, strict=strict,
+            require_calibration=require_calibration,
+            most_unreadable=max_unreadable / 100, limits=LoadLimits(pixels=max_mpx * 10**6), bucket=place.bucket,
+        )  # fmt: skip
         summary = run_survey(
-            found, out, stages, settings, options=options, progress=progress,
+            found, place.folder, stages, settings, options=options, progress=place.checked(progress),
             warn=lambda text: echo(f"Warning: {text}", err=True),
             command=" ".join(["crackmap", *sys.argv[1:]]),
         )  # fmt: skip
@@ -113,7 +123,7 @@ def command(
     return 3 if summary.skipped else 0
 
 
-def print_summary(summary: RunSummary, out: Path) -> None:
+def print_summary(summary: RunSummary, out: Location) -> None:
     """A few lines on standard output: what was found, what was skipped, where to look."""
     result = summary.result
     metric = [crack.length_m for crack in result.cracks if crack.length_m is not None]

@@ -21,10 +21,11 @@ from typing import Self
 
 from crackmap.pipeline.frame import Stages
 from crackmap.pipeline.frame_rows import Bench, Task, frame_row
-from crackmap.pipeline.journal import JournalRow
+from crackmap.pipeline.journal import Journal, JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
 from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.records import Frame
+from crackmap.pipeline.storage.remote import RemoteOut
 from crackmap.pipeline.survey import Survey
 
 MANY_FRAMES = 32
@@ -42,16 +43,28 @@ class Job:
         survey: where the frames are from.
         out: the output folder; the caller holds its lock.
         hashes: of all that decides a frame's numbers, by key.
+        bucket: gets every mask, if `out` stands for a prefix there.
     """
 
     survey: Survey
     out: Path
     hashes: Mapping[str, str]
+    bucket: RemoteOut | None = None
 
     def tasks(self, frames: Sequence[Frame]) -> Iterator[Task]:
         """What is to be done, in the order of the frames."""
         unplaced = self.survey.unplaced_keys
         return (Task(frame, self.hashes[frame.key], frame.key not in unplaced) for frame in frames)
+
+    def bring_masks(self, journal: Journal) -> None:
+        """Brings masks that lie in the bucket alone, because other machines made them, to the output folder.
+
+        Raises:
+            InputError, StorageError: the bucket cannot be read, or the folder not be written.
+        """
+        if self.bucket is not None:
+            wanted = ((row.mask_name, row.mask_bytes) for row in journal.rows() if row.mask_name)
+            self.bucket.fetch_masks(wanted, self.out)
 
 
 def finished_rows(
@@ -76,7 +89,7 @@ def finished_rows(
     measurers = Measurers(workers if workers > 1 and len(frames) >= MANY_FRAMES else 0)
     # While some frames are measured elsewhere, as many others are looked at.
     at_hand = 2 * workers if measurers else workers
-    bench = Bench(job.out, job.survey.output, stages, threading.BoundedSemaphore(workers), measurers)
+    bench = Bench(job.out, job.survey.output, stages, threading.BoundedSemaphore(workers), measurers, job.bucket)
     pool = ThreadPoolExecutor(at_hand, thread_name_prefix="frame")
     waiting: deque[tuple[str, Future[JournalRow]]] = deque()
     begun: deque[ImageSource] = deque(maxlen=at_hand + workers + 1)

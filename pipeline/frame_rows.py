@@ -16,13 +16,11 @@ from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.placing import PIXELS
 from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name, write_mask_cog
 from crackmap.pipeline.products.publish import sha256_of
-from crackmap.pipeline.records import Frame, OutputFrame
+from crackmap.pipeline.records import CHANGED, Frame, OutputFrame
+from crackmap.pipeline.storage.remote import RemoteOut
 from crackmap.stages.measure.cutouts import Cutouts
 from crackmap.stages.records import Crack, CrackMask
 from crackmap.stages.regions import cells_of_regions, packed_cells
-
-CHANGED = "changed_during_run"
-"""Begins the reason of a frame whose file was written to while it was worked on."""
 
 SATURATED = "saturated"
 """Begins the reason of a frame of which too much is taken for crack to measure any of it."""
@@ -56,6 +54,7 @@ class Bench:
         stages: loaded nets.
         nets: how many frames they look at side by side.
         measurers: measure.
+        bucket: gets every mask, if `out` stands for a prefix there.
     """
 
     out: Path
@@ -63,6 +62,7 @@ class Bench:
     stages: Stages
     nets: threading.Semaphore
     measurers: Measurers = field(default_factory=lambda: Measurers(0))
+    bucket: RemoteOut | None = None
 
 
 def frame_row(bench: Bench, task: Task, source: ImageSource | UnreadableImageError) -> JournalRow:
@@ -113,6 +113,8 @@ def _measured(bench: Bench, task: Task, source: ImageSource, found: FoundMask) -
     path = bench.out / MASKS_FOLDER / name
     write_frame_mask(path, found.mask, frame, output=bench.output, located=task.located)
     size, digest = path.stat().st_size, sha256_of(path)
+    if bench.bucket is not None:
+        bench.bucket.put_mask(path)
     unsealed = [crack for crack in cracks if not crack.sealed]
     return JournalRow(
         frame.key, source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256,

@@ -18,6 +18,7 @@ from pathlib import Path
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.config import CameraConfig, FramesConfig, PositionConfig
 from crackmap.pipeline.images import ImageHeader, read_header
+from crackmap.pipeline.storage.shadow import fetch_heads
 
 RUN_FILE = "journal.sqlite"
 """A folder with this file holds the products of a run, not frames."""
@@ -125,6 +126,7 @@ def list_entries(
     if position.source == "counter" and position.step_m is not None:
         # Before headers are read: an image that cannot be read must not move the chainage of the others.
         named = _count_chainage(named, position.step_m)
+    fetch_heads(entry.path for entry in named.values())
     entries: list[Entry] = []
     unreadable = set()
     for key, entry in named.items():
