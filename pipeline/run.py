@@ -217,10 +217,7 @@ def run_survey(
                     journal.write(row)
                     progress(done, total, row.key)
                     losses.add(row)
-        if options.bucket is not None:
-            options.bucket.fetch_masks(
-                ((row.mask_name, row.mask_bytes) for row in journal.rows() if row.mask_name), out
-            )
+        job.bring_masks(journal)
         journal.set_fact("products", settings.of_products())
         journal.set_fact("source", {**survey.source, "command": command})
         middle = time.perf_counter()

@@ -158,9 +158,8 @@ def read_survey(
         notes=tuple(note for note in (*notes, *layout.notes) if note),
         config=config,
         source={
-            "path": str(place) if shadow else str(source.resolve()),
-            "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
-            "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
+            "path": str(place if shadow else source.resolve()),
+            **_arguments(survey, gsd_mm),
             "follow_links": follow_links,
         },
         named=listing.named,
@@ -169,6 +168,14 @@ def read_survey(
         unreadable=listing.unreadable,
         remote=RemoteImages(shadow.url) if shadow else None,
     )
+
+
+def _arguments(survey: str | None, gsd_mm: float | tuple[float, float] | None) -> dict[str, Any]:
+    """How a survey is described, as plain values."""
+    return {
+        "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
+        "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
+    }
 
 
 def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:

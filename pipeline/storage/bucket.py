@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar, cast
 
 from crackmap.calibration.errors import InputError, StorageError
 from crackmap.pipeline.storage.urls import BucketUrl
@@ -53,14 +55,14 @@ class Patience:
 
     Attributes:
         connect_s, read_s: for a connection, and for the next bytes.
-        body_s: for the whole body of one request.
+        whole_s: for a request with its whole answer: a server that sends a byte now and then keeps nobody waiting.
         tries: of each request.
         pause_s: before the second one; twice as long before each further one.
     """
 
     connect_s: float = 10.0
     read_s: float = 30.0
-    body_s: float = 120.0
+    whole_s: float = 120.0
     tries: int = 6
     pause_s: float = 0.25
 
@@ -249,12 +251,14 @@ class Store:
 
     def _body(self, answer: Any, length: int) -> bytes:
         """The body of an answer, which must be as long as was asked for, and come in time."""
-        content, end = bytearray(), time.monotonic() + self._patience.body_s
-        with answer["Body"] as body:
-            while len(content) <= length and (more := body.read(1 << 18)):
-                content += more
-                if time.monotonic() > end:
-                    raise _TornError(f"took longer than {self._patience.body_s:.0f} s")
+        from urllib3.exceptions import HTTPError
+
+        try:
+            with answer["Body"] as body:
+                content = body.read(length + 1)
+        # botocore lets some of them through as they are.
+        except HTTPError as error:
+            raise _TornError(_short(error)) from error
         if len(content) != length:
             raise _TornError(f"{len(content)} of {length} bytes came")
         return bytes(content)
@@ -273,7 +277,7 @@ class Store:
             if number:
                 time.sleep(self._patience.pause_s * 2 ** (number - 1))
             try:
-                return ask()
+                return _within(self._patience.whole_s, ask)
             except ClientError as error:
                 last = _client_reason(error)
                 if not _worth_again(error):
@@ -291,7 +295,30 @@ class Store:
 
 
 class _TornError(Exception):
-    """A body that ended early or came too slowly."""
+    """An answer that ended early or came too slowly."""
+
+
+def _within(limit_s: float, ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returns, or raises, if it does so in time; else it is left to itself.
+
+    Time limits of sockets are for the next byte, and looking up a name has none.
+    """
+    answers: SimpleQueue[tuple[Answer | None, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((ask(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=work, name="request", daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=limit_s)
+    except Empty:
+        raise _TornError(f"no whole answer in {limit_s:.0f} s") from None
+    if error is not None:
+        raise error
+    return cast(Answer, answer)
 
 
 def open_store(url: BucketUrl, *, patience: Patience | None = None) -> Store:

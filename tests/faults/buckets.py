@@ -91,8 +91,8 @@ class Proxy:
 
     Attributes:
         fault: called with the number of a request (from 1) and its first line; what it returns is done to the answer:
-            None (nothing), "reset" (in the middle of the body), "short" (the body ends early), "stall" (half of it, then
-            nothing), "slow" (a byte now and then), or a status such as "503 SlowDown", which is answered instead.
+            None (nothing), "reset" (in the middle of the body), "short" (the body ends early), "stall" (half of it,
+            then nothing), "slow" (a byte now and then), or a status such as "503 SlowDown", which is answered instead.
         asked: first lines of all requests.
     """
 
