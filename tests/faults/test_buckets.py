@@ -16,6 +16,7 @@ pytest.importorskip("boto3", reason="needs the extra s3")
 from faults import buckets
 
 from crackmap.calibration.errors import CrackmapError, InputError, OutputLockedError, StorageError
+from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.loading import Loader
 from crackmap.pipeline.records import CHANGED
 from crackmap.pipeline.run import RunOptions, run_survey
@@ -28,7 +29,7 @@ from crackmap.pipeline.survey import read_survey
 
 SETTINGS = replace(harness.SETTINGS, strips=False)
 
-BRIEF = Patience(connect_s=0.5, read_s=0.5, whole_s=3.0, tries=4, pause_s=0.01)
+BRIEF = Patience(connect_s=0.5, read_s=1.0, whole_s=4.0, tries=4, pause_s=0.01)
 
 BIG = np.random.default_rng(0).bytes(5 << 20)
 """Five parts, as they are cut here."""
@@ -72,7 +73,7 @@ FAULTS = ("reset", "short", "stall", "500 InternalError", "503 SlowDown", "503 "
 def test_a_part_that_fails_twice_is_fetched_again_and_the_object_is_whole(fault, proxy, big, tmp_path):
     proxy.fault = lambda number, line: fault if line.startswith("GET") and number in (2, 4) else None
     assert fetched(big, tmp_path) == BIG
-    assert len(proxy.asked) == 8
+    assert len(proxy.asked) >= 8
 
 
 @pytest.mark.parametrize("fault", ["reset", "short", "503 SlowDown", "slow"])
@@ -157,7 +158,7 @@ def test_a_large_file_is_put_in_parts_of_which_one_fails(address, proxy, tmp_pat
 
 @pytest.fixture(scope="module")
 def survey(address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = harness.draw_survey(tmp_path_factory.mktemp("survey") / "photos", 4)
+    folder = harness.draw_survey(tmp_path_factory.mktemp("survey") / "photos", 3)
     buckets.fill(address, folder, "photos")
     return folder
 
@@ -175,16 +176,22 @@ def run(out: str, *, source: str = "s3://roads/photos", **options: object) -> in
     return 3 if summary.skipped else 0
 
 
-def test_runs_killed_at_random_end_with_the_objects_of_an_unbroken_local_run(
-    survey, address, proxy, tmp_path, monkeypatch
-):
+@pytest.fixture(scope="module")
+def unbroken(survey: Path, address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files of a run from the bucket to a folder."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    with pytest.MonkeyPatch.context() as patch:
+        buckets.credentials(patch, address, folder / "cache")
+        assert run(str(folder / "out")) == 0
+    return harness.tree(folder / "out")
+
+
+def test_runs_killed_at_random_end_with_the_objects_of_a_local_run(unbroken, address, proxy, tmp_path, monkeypatch):
     monkeypatch.setattr(staging, "SNAPSHOT_S", 0.1)
-    assert run(str(tmp_path / "out")) == 0
-    unbroken = harness.tree(tmp_path / "out")
     rng, hits = np.random.default_rng(4), 0
-    while hits < 4:
+    while hits < 3:
         child = harness.in_child(lambda: run("s3://roads/killed"))
-        code = harness.waited(child, kill_after_s=float(rng.uniform(0.3, 2.5)))
+        code = harness.waited(child, kill_after_s=float(rng.uniform(0.3, 2.0)))
         if code == 0:
             assert buckets.tree(address, "killed") == unbroken
             for name in buckets.objects(address, "killed"):
@@ -200,12 +207,24 @@ def test_runs_killed_at_random_end_with_the_objects_of_an_unbroken_local_run(
     assert ".lock" not in buckets.objects(address, "killed")
 
 
-def test_a_run_through_a_server_that_fails_now_and_then_ends_as_an_unbroken_one(survey, address, proxy, tmp_path):
-    assert run(str(tmp_path / "out")) == 0
+def test_a_run_through_a_server_that_fails_now_and_then_ends_as_an_unbroken_one(unbroken, address, proxy):
     rng = np.random.default_rng(5)
-    proxy.fault = lambda number, line: str(rng.choice(FAULTS)) if rng.random() < 0.1 else None
+    proxy.fault = lambda number, line: str(rng.choice(FAULTS)) if rng.random() < 0.08 else None
     assert run("s3://roads/shaky", workers=1) == 0
-    assert buckets.tree(address, "shaky") == harness.tree(tmp_path / "out")
+    assert buckets.tree(address, "shaky") == unbroken
+
+
+def test_access_that_is_lost_during_a_run_ends_it_and_the_same_command_goes_on(unbroken, address, proxy):
+    proxy.fault = lambda _, line: "403 AccessDenied" if line.startswith("PUT") and "masks/0002" in line else None
+    assert run("s3://roads/denied", workers=1) == 4
+    there = buckets.objects(address, "denied")
+    assert "journal.sqlite" in there and "_SUCCESS.json" not in there and "run.json" not in there
+    proxy.fault = lambda _, line: None
+    out = location("s3://roads/denied")
+    with working_copy(out):
+        assert run(str(out)) == OutputLockedError.exit_code
+    assert run(str(out)) == 0
+    assert buckets.tree(address, "denied") == unbroken
 
 
 def test_a_picture_that_is_replaced_after_it_was_listed_is_named_and_not_measured(survey, address, proxy, tmp_path):
@@ -213,30 +232,15 @@ def test_a_picture_that_is_replaced_after_it_was_listed_is_named_and_not_measure
     found = read_survey(location("s3://roads/live"), gsd_mm=1.0)
     whole = (survey / "0001.png").read_bytes()
     buckets.client(address).put_object(Bucket="roads", Key="live/0001.png", Body=whole[::-1])
-    summary = run_survey(found, tmp_path / "out", harness.stand_ins(), SETTINGS)
-    assert [(one.frame.key, one.reason.split(":")[0]) for one in summary.skipped] == [("0001.png", CHANGED)]
+    with Loader(1) as loader:
+        job = Job(found, tmp_path / "out", {frame.key: "" for frame in found.frames})
+        rows = list(finished_rows(job, found.frames, harness.stand_ins(), loader, workers=1))
+    assert [row.key for row in rows if row.status == "ok"] == ["0000.png", "0002.png"]
+    assert rows[1].reason.startswith(CHANGED)
     # What the placeholder holds is never taken for the picture.
     assert found.frames[1].path.stat().st_size == len(whole)
     with Loader() as loader, pytest.raises(InputError, match=CHANGED):
         loader.open(found.frames[1].path)
-
-
-def test_access_that_is_lost_during_a_run_ends_it_and_the_same_command_goes_on(survey, address, proxy, tmp_path):
-    proxy.fault = lambda _, line: "403 AccessDenied" if line.startswith("PUT") and "masks/0002" in line else None
-    assert run("s3://roads/denied", workers=1) == 4
-    there = buckets.objects(address, "denied")
-    assert "journal.sqlite" in there and "_SUCCESS.json" not in there and "run.json" not in there
-    proxy.fault = lambda _, line: None
-    assert run("s3://roads/denied") == 0
-    assert run(str(tmp_path / "out")) == 0
-    assert buckets.tree(address, "denied") == harness.tree(tmp_path / "out")
-
-
-def test_of_two_runs_on_one_output_the_second_is_refused(survey, address, proxy):
-    out = location("s3://roads/shared")
-    with working_copy(out):
-        assert run(str(out)) == OutputLockedError.exit_code
-    assert run(str(out)) == 0
 
 
 def test_a_fetched_picture_is_gone_when_it_is_closed(survey, proxy, tmp_path):
