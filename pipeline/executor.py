@@ -19,13 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crackmap.calibration.errors import StorageError
 from crackmap.pipeline.frame import Stages
 from crackmap.pipeline.frame_rows import Bench, Task, frame_row
 from crackmap.pipeline.journal import Journal, JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
 from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.records import Frame
-from crackmap.pipeline.storage.remote import RemoteOut
+from crackmap.pipeline.storage.remote import RemoteOut, wanted_masks
 from crackmap.pipeline.survey import Survey
 
 MANY_FRAMES = 32
@@ -60,11 +61,15 @@ class Job:
         """Brings masks that lie in the bucket alone, because other machines made them, to the output folder.
 
         Raises:
-            InputError, StorageError: the bucket cannot be read, or the folder not be written.
+            InputError: the bucket cannot be read.
+            StorageError: it has another mask than its frame's row names, or the folder cannot be written.
         """
-        if self.bucket is not None:
-            wanted = ((row.mask_name, row.mask_bytes) for row in journal.rows() if row.mask_name)
-            self.bucket.fetch_masks(wanted, self.out)
+        if self.bucket is None:
+            return
+        rows = (row for row in journal.rows() if self.hashes.get(row.key) == row.frame_hash)
+        if lost := self.bucket.fetch_masks(wanted_masks(rows), self.out):
+            raise StorageError(f"{self.bucket.url}: {len(lost)} masks are not those of this run, the first "
+                               f"masks/{lost[0]}; does something else write there? Run the command again")  # fmt: skip
 
 
 def finished_rows(

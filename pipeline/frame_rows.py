@@ -164,8 +164,16 @@ def _skipped(task: Task, reason: str, source: ImageSource | None = None) -> Jour
     if source is not None:
         size, mtime, digest = source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256
     else:
-        (size, mtime), digest = file_identity(frame.path), ""
+        (size, mtime), digest = _identity_of_lost(frame.path), ""
     return JournalRow(frame.key, size, mtime, digest, task.frame_hash, "skipped", reason)
+
+
+def _identity_of_lost(path: Path) -> tuple[int, int]:
+    """Size and time of a file that could not be read; zeros where it is gone."""
+    try:
+        return file_identity(path)
+    except OSError:
+        return 0, 0
 
 
 def _failed(task: Task, error: Exception, source: ImageSource) -> JournalRow:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 import time
 from base64 import b64encode
@@ -22,6 +21,17 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
 from crackmap.calibration.errors import InputError, StorageError
+from crackmap.pipeline.storage.refusals import (
+    ChangedObjectError,
+    changed,
+    client_reason,
+    endpoint_url,
+    hopeless,
+    not_asked,
+    refused,
+    short,
+    worth_again,
+)
 from crackmap.pipeline.storage.urls import BucketUrl
 
 PART_BYTES = 8 << 20
@@ -35,18 +45,7 @@ SIDE_BY_SIDE = 4
 
 MOST_CONNECTIONS = 32
 
-AGAIN_STATUS = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
-AGAIN_CODES = frozenset(("SlowDown", "RequestTimeout", "Throttling", "InternalError"))
-DENIED_CODES = frozenset((
-    "AccessDenied", "403", "401", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
-    "AllAccessDisabled",
-))  # fmt: skip
-
 Answer = TypeVar("Answer")
-
-
-class ChangedObjectError(InputError):
-    """An object that is not any more what it was, or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Patience:
     connect_s: float = 10.0
     read_s: float = 30.0
     whole_s: float = 120.0
-    tries: int = 6
+    tries: int = 8
     pause_s: float = 0.25
 
 
@@ -152,7 +151,7 @@ class Store:
                         for _ in pool.map(part, starts):
                             pass
             if not starts and self.look(item.key) != item:
-                raise _changed(self._name(item.key))
+                raise changed(self._name(item.key))
         except BaseException as error:
             path.unlink(missing_ok=True)
             if isinstance(error, OSError) and not isinstance(error, StorageError):
@@ -240,7 +239,7 @@ class Store:
         content = self._body(answer, length)
         told = str(answer.get("ContentRange", "")).removeprefix("bytes ")
         if answer["ETag"] != item.etag or told != f"{start}-{start + length - 1}/{item.size_bytes}":
-            raise _changed(self._name(item.key))
+            raise changed(self._name(item.key))
         return content
 
     def _whole(self, key: str) -> tuple[Item, bytes, float]:
@@ -258,7 +257,7 @@ class Store:
                 content = body.read(length + 1)
         # botocore lets some of them through as they are.
         except HTTPError as error:
-            raise _TornError(_short(error)) from error
+            raise _TornError(short(error)) from error
         if len(content) != length:
             raise _TornError(f"{len(content)} of {length} bytes came")
         return bytes(content)
@@ -279,13 +278,13 @@ class Store:
             try:
                 return _within(self._patience.whole_s, ask)
             except ClientError as error:
-                last = _client_reason(error)
-                if not _worth_again(error):
-                    raise _refused(what, error) from error
+                last = client_reason(error)
+                if not worth_again(error):
+                    raise refused(what, error) from error
             except BotoCoreError as error:
-                last = _short(error)
-                if _hopeless(error):
-                    raise _not_asked(what, error) from error
+                last = short(error)
+                if hopeless(error):
+                    raise not_asked(what, error) from error
             except (_TornError, OSError) as error:
                 last = str(error)
         raise StorageError(
@@ -334,11 +333,6 @@ def open_store(url: BucketUrl, *, patience: Patience | None = None) -> Store:
     return Store(url.bucket, _client(os.getpid(), endpoint_url(), chosen), chosen)
 
 
-def endpoint_url() -> str:
-    """The server, as the environment names it; empty for that of AWS."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-
-
 @cache
 def _client(_process: int, endpoint: str, patience: Patience) -> Any:
     """A client for this process: one that a fork inherits would share its connections."""
@@ -361,7 +355,7 @@ def _client(_process: int, endpoint: str, patience: Patience) -> Any:
         region = session.region_name or "us-east-1"
         return session.client("s3", config=config, region_name=region, endpoint_url=endpoint or None)
     except (BotoCoreError, ValueError) as error:
-        raise InputError(f"s3://...: the settings of AWS cannot be used ({_short(error)}); check AWS_ENDPOINT_URL "
+        raise InputError(f"s3://...: the settings of AWS cannot be used ({short(error)}); check AWS_ENDPOINT_URL "
                          "(http://HOST:PORT), AWS_PROFILE, AWS_REGION and ~/.aws") from error  # fmt: skip
 
 
@@ -391,65 +385,3 @@ def _now_s(answer: Any) -> float:
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
     except (LookupError, TypeError, ValueError):
         return time.time()
-
-
-def _code(error: Any) -> tuple[str, int]:
-    told = error.response.get("Error", {}).get("Code", "")
-    return str(told), int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _client_reason(error: Any) -> str:
-    code, status = _code(error)
-    return f"{status} {code}".strip()
-
-
-def _worth_again(error: Any) -> bool:
-    code, status = _code(error)
-    return status in AGAIN_STATUS or code in AGAIN_CODES
-
-
-def _changed(what: str) -> ChangedObjectError:
-    return ChangedObjectError(
-        f"{what}: is another object now than when it was listed, or gone; run the same command again"
-    )
-
-
-def _refused(what: str, error: Any) -> Exception:
-    code, status = _code(error)
-    if code == "NoSuchBucket":
-        return InputError(f"{what}: there is no such bucket on {_plain(endpoint_url()) or 'AWS'}; check its name and "
-                          "AWS_ENDPOINT_URL")  # fmt: skip
-    if code in DENIED_CODES or status in (401, 403):
-        return InputError(f"{what}: the server refuses it ({_client_reason(error)}); check the credentials (variables "
-                          "AWS_*, or ~/.aws) and their rights to list, read and write there")  # fmt: skip
-    if status in (404, 412, 416):
-        return _changed(what)
-    return StorageError(f"{what}: the server refuses it ({_client_reason(error)}); check the bucket's settings, then "
-                        "run the same command again")  # fmt: skip
-
-
-def _hopeless(error: Any) -> bool:
-    """Whether a request never left this machine, and never will."""
-    from botocore import exceptions
-
-    return isinstance(error, (
-        exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError,
-        exceptions.ProfileNotFound, exceptions.ParamValidationError, exceptions.NoRegionError,
-        exceptions.TokenRetrievalError, exceptions.SSOError,
-    ))  # fmt: skip
-
-
-def _not_asked(what: str, error: Any) -> InputError:
-    return InputError(f"{what}: cannot be asked for ({_short(error)}); give credentials by AWS_ACCESS_KEY_ID and "
-                      "AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws, and the server, if it is not AWS, by "
-                      "AWS_ENDPOINT_URL")  # fmt: skip
-
-
-def _short(error: Any) -> str:
-    """One line of what a library says."""
-    return _plain(" ".join(str(error).split()))[:200] or type(error).__name__
-
-
-def _plain(text: str) -> str:
-    """A text without the user and password that a URL in it may have."""
-    return re.sub(r"//[^/\s@]*@", "//", text)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crackmap.calibration.errors import UnreadableImageError
+from crackmap.pipeline.journal import JournalRow
+from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, sha256_of, storing
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.storage.bucket import Item, open_store
 from crackmap.pipeline.storage.shadow import fetched, is_placeholder, item_of
@@ -75,6 +77,20 @@ class RemoteImages:
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """A mask file as a row of the journal names it.
+
+    Attributes:
+        name: below masks/.
+        size_bytes, sha256: of its content.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteOut:
     """The output of a run in a bucket.
 
@@ -92,38 +108,53 @@ class RemoteOut:
         """
         open_store(self.url).put(path, self.url.key(f"{MASKS}/{path.name}"))
 
-    def fetch_masks(self, wanted: Iterable[tuple[str, int]], out: Path) -> None:
-        """Fetches the masks that are not there, or have another size, as far as the bucket has them.
+    def fetch_masks(self, wanted: Iterable[Mask], out: Path) -> list[str]:
+        """Fetches the masks that are not there, or are others, as far as the bucket has them.
 
         Args:
-            wanted: file name and size of each.
+            wanted: what is to be there.
             out: the output folder that gets them.
+
+        Returns:
+            The names of those that the bucket has not either; they are not in the folder any more.
 
         Raises:
             InputError, StorageError: the bucket cannot be read, or the folder not be written.
         """
-        masks = out / MASKS
-        missing = [(name, size) for name, size in wanted if _size(masks / name) != size]
+        folder = out / MASKS
+        missing = [mask for mask in wanted if not _is(folder / mask.name, mask)]
         if not missing:
-            return
+            return []
         store = open_store(self.url)
         there = {item.key: item for item in store.list(self.url.key(f"{MASKS}/"))}
-        masks.mkdir(parents=True, exist_ok=True)
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
-        def fetch(name: str, size: int) -> None:
-            item = there.get(self.url.key(f"{MASKS}/{name}"))
-            if item is not None and item.size_bytes == size:
-                new = masks / f".writing-fetched-{name}"
+        def fetched(mask: Mask) -> bool:
+            path, item = folder / mask.name, there.get(self.url.key(f"{MASKS}/{mask.name}"))
+            with storing(path):
+                path.unlink(missing_ok=True)
+                if item is None or item.size_bytes != mask.size_bytes:
+                    return False
+                new = path.with_name(f"{TEMPORARY_PREFIX}fetched-{mask.name}")
                 store.fetch(item, new)
-                new.replace(masks / name)
+                if not _is(new, mask):
+                    new.unlink()
+                    return False
+                new.replace(path)
+            return True
 
         with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="masks") as pool:
-            for _ in pool.map(lambda pair: fetch(*pair), missing):
-                pass
+            return [mask.name for mask, done in zip(missing, pool.map(fetched, missing), strict=True) if not done]
 
 
-def _size(path: Path) -> int:
+def wanted_masks(rows: Iterable[JournalRow]) -> Iterator[Mask]:
+    """The masks that rows of a journal name."""
+    return (Mask(row.mask_name, row.mask_bytes, row.mask_sha256) for row in rows if row.mask_name)
+
+
+def _is(path: Path, mask: Mask) -> bool:
     try:
-        return path.stat().st_size
+        return path.stat().st_size == mask.size_bytes and sha256_of(path) == mask.sha256
     except OSError:
-        return -1
+        return False

@@ -24,8 +24,9 @@ from pathlib import Path, PurePosixPath
 from crackmap.calibration.errors import InputError, StorageError, UnreadableImageError
 from crackmap.calibration.files import cache_folder
 from crackmap.pipeline.records import CHANGED
-from crackmap.pipeline.storage.bucket import ChangedObjectError, Item, Store, endpoint_url, open_store
+from crackmap.pipeline.storage.bucket import Item, Store, open_store
 from crackmap.pipeline.storage.heads import head_pieces
+from crackmap.pipeline.storage.refusals import ChangedObjectError, endpoint_url
 from crackmap.pipeline.storage.urls import BucketUrl, key_problem
 
 FOLDER = "buckets"

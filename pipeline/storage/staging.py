@@ -26,9 +26,10 @@ from crackmap.pipeline.journal import JOURNAL_NAME, LOCK_NAME, open_journal
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publish_bytes, storing
 from crackmap.pipeline.products.write import SUCCESS_NAME
 from crackmap.pipeline.status import RunStatus, run_status
-from crackmap.pipeline.storage.bucket import Item, Patience, Store, endpoint_url, etag_of, open_store
+from crackmap.pipeline.storage.bucket import Item, Patience, Store, etag_of, open_store
 from crackmap.pipeline.storage.lock import BucketLock, is_held
-from crackmap.pipeline.storage.remote import AT_A_TIME, RemoteOut
+from crackmap.pipeline.storage.refusals import endpoint_url
+from crackmap.pipeline.storage.remote import AT_A_TIME, RemoteOut, wanted_masks
 from crackmap.pipeline.storage.shadow import FOLDER
 from crackmap.pipeline.storage.urls import BucketUrl, Location, key_problem
 
@@ -84,6 +85,8 @@ def working_copy(out: Location, *, work: Path | None = None) -> Iterator[Working
         InputError, StorageError: the bucket cannot be read or written, or the folder is that of another output.
     """
     if not isinstance(out, BucketUrl):
+        if work is not None:
+            raise InputError(f"--work {work}: is for an output in a bucket; {out} is worked on where it is")
         yield WorkingCopy(out)
         return
     with BucketLock(out) as lock:
@@ -256,15 +259,17 @@ class _Staging:
             listed = {str(item["path"]) for item in json.loads(found[1])["products"]} if found else set()
         except (ValueError, LookupError, TypeError):
             return
-        self._store.remove(self._url.key(RUN_NAME))
         for name in sorted(listed - files):
             if name in there and not key_problem(name):
                 self._store.remove(self._url.key(name))
+        # What stands for older products must not outlive them.
+        self._store.remove(self._url.key(RUN_NAME))
 
     def _fetch_masks(self) -> None:
         with open_journal(self.folder) as journal:
-            rows = [row for row in journal.rows() if row.mask_name]
-        RemoteOut(self._url).fetch_masks(((row.mask_name, row.mask_bytes) for row in rows), self.folder)
+            rows = list(journal.rows())
+        # One that cannot be had is missing: its frame is done again.
+        RemoteOut(self._url).fetch_masks(wanted_masks(rows), self.folder)
 
     def _remembered(self) -> str:
         """ETag of the journal in the bucket that this folder is at, or ahead of; empty for none.

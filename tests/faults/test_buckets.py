@@ -21,7 +21,8 @@ from crackmap.pipeline.loading import Loader
 from crackmap.pipeline.records import CHANGED
 from crackmap.pipeline.run import RunOptions, run_survey
 from crackmap.pipeline.storage import bucket, staging
-from crackmap.pipeline.storage.bucket import ChangedObjectError, Patience, open_store
+from crackmap.pipeline.storage.bucket import Patience, open_store
+from crackmap.pipeline.storage.refusals import ChangedObjectError
 from crackmap.pipeline.storage.shadow import real_file
 from crackmap.pipeline.storage.staging import working_copy
 from crackmap.pipeline.storage.urls import BucketUrl, location

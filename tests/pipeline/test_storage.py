@@ -1,10 +1,12 @@
 """Surveys and results in a bucket: what a folder of names stands for, and what is refused."""
 
 import io
+import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from click.testing import CliRunner
 from faults import harness
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from rasterio.transform import from_origin
 
 from crackmap.calibration.errors import CrackmapError, InputError, OutputLockedError, UnreadableImageError
@@ -109,7 +111,7 @@ def test_a_key_that_is_accepted_stays_below_its_folder(key):
         assert path.resolve().is_relative_to("/root/of/survey") and path.as_posix() == f"/root/of/survey/{key}"
 
 
-def patched(content: bytes, **options: int) -> bytes:
+def patched(content: bytes) -> bytes:
     """What a decoder sees where only the pieces of a header are there."""
     seen = bytearray(len(content))
     for start, piece in head_pieces(lambda start, length: content[start : start + length]).items():
@@ -117,10 +119,19 @@ def patched(content: bytes, **options: int) -> bytes:
     return bytes(seen)
 
 
+GPS = {1: "S", 2: (12.0, 30.0, 0.0), 3: "W", 4: (48.0, 0.0, 36.0)}
+
+
 def exif() -> Image.Exif:
     found = Image.Exif()
     found[0x0112] = 6
-    found.get_ifd(0x8825).update({1: "S", 2: (12.0, 30.0, 0.0), 3: "W", 4: (48.0, 0.0, 36.0)})
+    found.get_ifd(0x8825).update(GPS)
+    return found
+
+
+def tiff_tags() -> TiffImagePlugin.ImageFileDirectory_v2:
+    found = TiffImagePlugin.ImageFileDirectory_v2()
+    found[0x8825] = GPS
     return found
 
 
@@ -128,8 +139,8 @@ def exif() -> Image.Exif:
     ("kind", "options"),
     [("JPEG", {}), ("JPEG", {"exif": exif()}), ("JPEG", {"progressive": True, "icc_profile": bytes(200_000)}),
      ("JPEG", {"comment": b"\xff\xd8" * 9000}), ("PNG", {}), ("PNG", {"exif": exif()}),
-     ("PNG", {"icc_profile": np.random.default_rng(1).bytes(90_000)}), ("TIFF", {}), ("TIFF", {"exif": exif()}),
-     ("TIFF", {"big_tiff": True})],
+     ("PNG", {"icc_profile": np.random.default_rng(1).bytes(90_000)}), ("TIFF", {}),
+     ("TIFF", {"tiffinfo": tiff_tags()}), ("TIFF", {"big_tiff": True})],
 )  # fmt: skip
 def test_the_pieces_of_a_header_say_what_the_whole_file_does(kind, options, tmp_path):
     content = encoded(kind, **options)
@@ -138,7 +149,7 @@ def test_the_pieces_of_a_header_say_what_the_whole_file_does(kind, options, tmp_
     part.write_bytes(patched(content))
     assert decoding.read_header(part) == decoding.read_header(whole)
     assert read_fix(part) == read_fix(whole)
-    assert (read_fix(whole) is not None) == ("exif" in options)
+    assert (read_fix(whole) is not None) == bool({"exif", "tiffinfo"} & set(options))
 
 
 @pytest.mark.parametrize("driver", ["GTiff", "COG"])
@@ -217,6 +228,36 @@ def test_placeholders_take_no_room_and_pictures_are_fetched_when_they_are_opened
         assert (source.identity.size_bytes, source.identity.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
 
 
+def test_a_large_raster_is_read_by_windows_after_its_file_is_gone(address, cache, tmp_path):
+    side = 7800
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", width=side, height=side, count=1, dtype="uint8",
+                       compress="DEFLATE", tiled=True, sparse_ok=True, crs="EPSG:32722",
+                       transform=from_origin(5e5, 8e6, 0.01, 0.01)) as file:  # fmt: skip
+        file.write(np.full((16, 16), 77, np.uint8), 1, window=rasterio.windows.Window(7000, 7000, 16, 16))
+    put(address, f"{tmp_path.name}/a.tif", (tmp_path / "a.tif").read_bytes())
+    (frame,) = read_survey(BucketUrl("roads", tmp_path.name)).frames
+    assert side * side > decoding.WHOLE_PX and frame.ground is not None
+    with open_image(frame.path) as source:
+        assert (source.read(7000, 7000, 16, 16) == 77).all()
+        assert not source.read(0, 0, 16, 16).any()
+
+
+def test_masks_that_other_machines_made_are_brought_and_others_in_their_place_are_refused(address, cache, tmp_path):
+    from crackmap.pipeline.storage.remote import Mask, RemoteOut
+
+    out = pickle.loads(pickle.dumps(RemoteOut(BucketUrl("roads", tmp_path.name))))
+    for name, content in (("a.tif", b"a mask"), ("b.tif", b"b mask")):
+        (tmp_path / name).write_bytes(content)
+        out.put_mask(tmp_path / name)
+    wanted = [Mask("a.tif", 6, sha256(b"a mask").hexdigest()), Mask("b.tif", 6, sha256(b"B mask").hexdigest()),
+              Mask("c.tif", 6, "")]  # fmt: skip
+    (tmp_path / "out" / "masks").mkdir(parents=True)
+    (tmp_path / "out" / "masks" / "a.tif").write_bytes(b"A mask")
+    assert out.fetch_masks(wanted, tmp_path / "out") == ["b.tif", "c.tif"]
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["a.tif"]
+    assert (tmp_path / "out" / "masks" / "a.tif").read_bytes() == b"a mask"
+
+
 def test_a_second_start_asks_for_what_has_changed_alone(survey, address, monkeypatch):
     from crackmap.pipeline.storage.bucket import Store
 
@@ -276,16 +317,13 @@ def test_keys_that_no_folder_could_hold_are_refused(keys, says, address, cache, 
 def test_files_that_the_description_names_are_fetched_and_lane_masks_are_read(address, cache, tmp_path):
     from faults import buckets
 
-    from crackmap.pipeline.synthetic import write_survey  # noqa: F401
-
-    if not (data := Path(__import__("os").environ.get("CRACKMAP_DATA", "")) / "dnit").is_dir():
+    data = Path(os.environ.get("CRACKMAP_DATA", ""))
+    if not (data / "dnit").is_dir():
         pytest.skip("needs the data set dnit below CRACKMAP_DATA")
-    folder = harness.real_survey(tmp_path / "photos", data.parent, 3)
+    folder = harness.real_survey(tmp_path / "photos", data, 3)
     buckets.fill(address, folder, f"{tmp_path.name}/photos")
-    there, here = (
-        read_survey(BucketUrl("roads", f"{tmp_path.name}/photos"), survey="dnit"),
-        read_survey(folder, survey="dnit"),
-    )
+    there = read_survey(BucketUrl("roads", f"{tmp_path.name}/photos"), survey="dnit")
+    here = read_survey(folder, survey="dnit")
     for one, other in zip(there.frames, here.frames, strict=True):
         assert one.ground is not None and other.ground is not None
         assert np.array_equal(one.ground.ground_from_pixel, other.ground.ground_from_pixel)
@@ -375,13 +413,16 @@ def test_a_folder_needs_no_extra_and_a_bucket_without_it_says_how_to_get_it(tmp_
     folder = harness.draw_survey(tmp_path / "photos", 2)
     code = f"""
 import sys
-sys.modules["boto3"] = sys.modules["botocore"] = None
-sys.path.insert(0, {str(ROOT / "tests")!r})
 from pathlib import Path
-from faults import harness
-assert harness.run(Path({str(folder)!r}), Path({str(tmp_path / "out")!r})) == 0
+import crackmap.cli.run, crackmap.pipeline.run, crackmap.pipeline.storage.staging
+from crackmap.pipeline.images import open_image
 from crackmap.pipeline.storage.urls import location
 from crackmap.pipeline.survey import read_survey
+
+found = read_survey(Path({str(folder)!r}), gsd_mm=1.0)
+open_image(found.frames[0].path).close()
+assert not {{"boto3", "botocore", "fsspec"}} & set(sys.modules)
+sys.modules["boto3"] = None
 try:
     read_survey(location("s3://roads/survey"))
 except Exception as error:
