@@ -68,6 +68,9 @@ class Patience:
 
 PATIENCE = Patience()
 
+HASTE = Patience(connect_s=5.0, read_s=10.0, tries=2)
+"""For what is done again soon, or saved when a run is stopped: Ctrl-C must not wait for a network that is gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -75,7 +78,8 @@ class Item:
 
     Attributes:
         key: its whole key.
-        size_bytes, mtime_ns: its size, and when it was put there.
+        size_bytes, mtime_ns: its size, and when it was put there; the fraction of the second, which S3 does not tell,
+            comes from the ETag, so that what is replaced within a second has another time.
         etag: changes with its content.
     """
 
@@ -103,7 +107,7 @@ class Store:
             request = {"Bucket": self._bucket, "Prefix": prefix, **more}
             page = self._try(f"listing s3://{self._bucket}/{prefix}", partial(self._client.list_objects_v2, **request))
             for item in page.get("Contents", ()):
-                yield Item(item["Key"], int(item["Size"]), _nanoseconds(item["LastModified"]), item["ETag"])
+                yield Item(item["Key"], int(item["Size"]), _moment(item), item["ETag"])
             if not page.get("IsTruncated"):
                 return
             more["ContinuationToken"] = page["NextContinuationToken"]
@@ -114,7 +118,7 @@ class Store:
             answer = self._try(self._name(key), lambda: self._client.head_object(Bucket=self._bucket, Key=key))
         except ChangedObjectError:
             return None
-        return Item(key, int(answer["ContentLength"]), _nanoseconds(answer["LastModified"]), answer["ETag"])
+        return Item(key, int(answer["ContentLength"]), _moment(answer), answer["ETag"])
 
     def read_range(self, item: Item, start: int, length: int) -> bytes:
         """Bytes of an object as it was listed, fewer where it ends.
@@ -245,7 +249,7 @@ class Store:
     def _whole(self, key: str) -> tuple[Item, bytes, float]:
         answer = self._client.get_object(Bucket=self._bucket, Key=key)
         size = int(answer["ContentLength"])
-        item = Item(key, size, _nanoseconds(answer["LastModified"]), answer["ETag"])
+        item = Item(key, size, _moment(answer), answer["ETag"])
         return item, self._body(answer, size), _now_s(answer) - item.mtime_ns / 1e9
 
     def _body(self, answer: Any, length: int) -> bytes:
@@ -375,8 +379,10 @@ def _md5_text(content: bytes) -> str:
     return b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode("ascii")
 
 
-def _nanoseconds(moment: Any) -> int:
-    return int(moment.timestamp()) * 10**9
+def _moment(answer: Any) -> int:
+    """When an object was put there, nanoseconds; whole microseconds, which every file system keeps."""
+    digest = hashlib.sha256(answer["ETag"].encode()).digest()
+    return int(answer["LastModified"].timestamp()) * 10**9 + int.from_bytes(digest[:4], "big") % 10**6 * 1000
 
 
 def _now_s(answer: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from crackmap.calibration.errors import CrackmapError, OutputLockedError
-from crackmap.pipeline.storage.bucket import Store, open_store
+from crackmap.pipeline.storage.bucket import HASTE, Store, open_store
 from crackmap.pipeline.storage.urls import BucketUrl
 
 NAME = ".lock"
@@ -39,7 +40,8 @@ class BucketLock:
         self._renewed = 0.0
         self._lost = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="bucket lock", daemon=True)
+        self._renewing = threading.Lock()
+        self._thread = threading.Thread(target=self._keep, name="bucket lock", daemon=True)
 
     def check(self) -> None:
         """Ends a run whose lock is lost.
@@ -64,14 +66,12 @@ class BucketLock:
         self._ended.set()
         self._thread.join()
         _held.discard(self._owner)
-        if not self._lost:
-            try:
-                found = self._store.read(self._key)
-                if found is not None and _owner_of(found[1]) == self._owner:
-                    self._store.remove(self._key)
-            except CrackmapError:
-                # It goes stale by itself; what was done is not lost for it.
-                return
+        # Where it cannot be removed it goes stale by itself; what was done is not lost for it.
+        with contextlib.suppress(CrackmapError):
+            store = open_store(self._url, patience=HASTE)
+            found = store.read(self._key)
+            if found is not None and _owner_of(found[1]) == self._owner:
+                store.remove(self._key)
 
     def _said(self) -> bytes:
         facts = {"owner": self._owner, "host": platform.node(), "pid": os.getpid(), "renewed": round(time.time())}
@@ -101,20 +101,33 @@ class BucketLock:
             )
         return etag
 
-    def _renew(self) -> None:
-        while not self._ended.wait(RENEW_S):
-            try:
-                etag = self._store.put_bytes(self._key, self._said(), over=self._etag)
-                if etag is None:
-                    found = self._store.read(self._key)
-                    if found is None or _owner_of(found[1]) != self._owner:
-                        self._lost = True
-                        return
-                    etag = found[0].etag
-                self._etag, self._renewed = etag, time.monotonic()
-            except CrackmapError:
-                # `check` says so when it has lasted too long.
-                continue
+    def confirm(self) -> None:
+        """Renews it at once, and ends a run whose lock is lost: before what must not be done twice.
+
+        Raises:
+            OutputLockedError: it is lost.
+            InputError, StorageError: the server does not say.
+        """
+        self._renew(self._store)
+        self.check()
+
+    def _keep(self) -> None:
+        while not self._lost and not self._ended.wait(RENEW_S):
+            # Where it fails, `check` says so when it has lasted too long.
+            with contextlib.suppress(CrackmapError):
+                self._renew(open_store(self._url, patience=HASTE))
+
+    def _renew(self, store: Store) -> None:
+        with self._renewing:
+            etag = store.put_bytes(self._key, self._said(), over=self._etag)
+            if etag is None:
+                found = store.read(self._key)
+                if found is None or _owner_of(found[1]) != self._owner:
+                    self._lost = True
+                    return
+                # The server's answer to an earlier request was lost.
+                etag = found[0].etag
+            self._etag, self._renewed = etag, time.monotonic()
 
 
 def is_held(url: BucketUrl) -> bool:

@@ -26,7 +26,7 @@ from crackmap.pipeline.journal import JOURNAL_NAME, LOCK_NAME, open_journal
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publish_bytes, storing
 from crackmap.pipeline.products.write import SUCCESS_NAME
 from crackmap.pipeline.status import RunStatus, run_status
-from crackmap.pipeline.storage.bucket import Item, Patience, Store, etag_of, open_store
+from crackmap.pipeline.storage.bucket import HASTE, Item, Store, etag_of, open_store
 from crackmap.pipeline.storage.lock import BucketLock, is_held
 from crackmap.pipeline.storage.refusals import endpoint_url
 from crackmap.pipeline.storage.remote import AT_A_TIME, RemoteOut, wanted_masks
@@ -40,9 +40,6 @@ MEMORY_NAME = "bucket.json"
 """Beside the folder that is worked in: which bucket it belongs to, and which journal there is its own."""
 
 RUN_NAME = "run.json"
-
-HASTE = Patience(connect_s=5.0, read_s=10.0, tries=2)
-"""Of what is still saved when a run ends early: Ctrl-C must not wait for a network that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ def working_copy(out: Location, *, work: Path | None = None) -> Iterator[Working
                 lock.check()
                 staging.put_journal(open_store(out, patience=HASTE))
             raise
-        lock.check()
+        lock.confirm()
         staging.finish()
 
 
@@ -182,7 +179,7 @@ class _Staging:
                 # The next one makes up for one that fails.
                 with contextlib.suppress(CrackmapError):
                     lock.check()
-                    self.put_journal(self._store)
+                    self.put_journal(open_store(self._url, patience=HASTE))
                 pause = max(SNAPSHOT_S, 20 * (time.monotonic() - start))
 
         thread = threading.Thread(target=work, name="snapshots", daemon=True)
