@@ -1,7 +1,8 @@
-"""Files of strangers: opened only where they are files, and read only where their size makes sense."""
+"""Files of strangers: opened only where they are files, and read only where their size makes sense; own ones kept."""
 
 from __future__ import annotations
 
+import os
 import stat
 import tomllib
 from pathlib import Path
@@ -57,3 +58,11 @@ def _check_integers(value: Any) -> None:
         raise ValueError("a whole number of more than 64 bits")
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_integers(item)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $CRACKMAP_CACHE, else crackmap in the user's cache folder."""
+    given = os.environ.get("CRACKMAP_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crackmap"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,20 +13,23 @@ from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import existing_path, gsd_option, loading_options
 from crackmap.cli.progress import frame_progress
 
+if TYPE_CHECKING:
+    from crackmap.pipeline.storage.urls import Location
+
 
 @click.command()
-@click.argument("survey_path", metavar="SURVEY", type=existing_path())
+@click.argument("survey_path", metavar="SURVEY", type=existing_path(bucket=True))
 @click.option("--survey", metavar="FILE|PRESET", help="As of `crackmap run`.")
 @gsd_option()
 @loading_options()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on standard output.")
 def command(
-    survey_path: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None, workers: int,
+    survey_path: Location, survey: str | None, gsd_mm: float | tuple[float, float] | None, workers: int,
     follow_links: bool, max_mpx: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Name every image of SURVEY that a run would lose, and why: a dry run without the nets that writes nothing.
 
-    Every image is decoded as a whole. Exit code 3 if anything was found.
+    SURVEY may be s3://BUCKET/PREFIX. Every image is decoded as a whole. Exit code 3 if anything was found.
 
     \b
     crackmap check survey

@@ -10,14 +10,50 @@ from typing import Any
 
 import click
 
+from crackmap.calibration.errors import InputError
 from crackmap.cli.types import GsdType
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def existing_path(*, folder: bool = True, file: bool = True) -> click.Path:
-    """An existing path as pathlib.Path."""
-    return click.Path(exists=True, dir_okay=folder, file_okay=file, path_type=Path)
+class _Place(click.Path):
+    """A path as pathlib.Path; where buckets are allowed, s3://BUCKET/PREFIX as a BucketUrl."""
+
+    def __init__(self, *, bucket: bool, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+        self._bucket = bucket
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The place; one of another kind is refused."""
+        if not isinstance(value, str) or "://" not in value:
+            return super().convert(value, param, ctx)
+        from crackmap.pipeline.storage.urls import is_url, location
+
+        if not is_url(value):
+            return super().convert(value, param, ctx)
+        place = location(value)
+        if not self._bucket:
+            raise InputError(f"{place}: this command takes a folder or file of this machine; copy it here first, "
+                             "e.g. with `aws s3 sync`")  # fmt: skip
+        return place
+
+
+def existing_path(*, folder: bool = True, file: bool = True, bucket: bool = False) -> click.Path:
+    """An existing path as pathlib.Path; where `bucket` says so, also s3://BUCKET/PREFIX."""
+    return _Place(bucket=bucket, exists=True, dir_okay=folder, file_okay=file)
+
+
+def output_path() -> click.Path:
+    """The path of an output folder as pathlib.Path, or s3://BUCKET/PREFIX."""
+    return _Place(bucket=True)
+
+
+def work_option() -> Decorator:
+    """--work."""
+    return click.option(
+        "--work", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        help="Folder to work in where OUT is s3://BUCKET/PREFIX; by default one in the cache.",
+    )  # fmt: skip
 
 
 def finite(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:

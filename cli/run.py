@@ -18,20 +18,24 @@ from crackmap.cli.options import (
     existing_path,
     gsd_option,
     loading_options,
+    output_path,
     section_option,
     usable_processors,
     weights_options,
+    work_option,
 )
 from crackmap.cli.profile import print_profile
 from crackmap.cli.progress import frame_progress
 
 if TYPE_CHECKING:
     from crackmap.pipeline.run import RunSummary
+    from crackmap.pipeline.storage.urls import Location
 
 
 @click.command()
-@click.argument("survey_path", metavar="SURVEY", type=existing_path())
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.argument("survey_path", metavar="SURVEY", type=existing_path(bucket=True))
+@click.option("--out", "-o", required=True, type=output_path(), help="Output folder, or s3://BUCKET/PREFIX.")
+@work_option()
 @click.option(
     "--survey",
     metavar="FILE|PRESET",
@@ -59,8 +63,9 @@ if TYPE_CHECKING:
 @cluster_options()
 @click.option("--profile", is_flag=True, help="Show at the end where the time went; timings.json holds it anyway.")
 def command(
-    survey_path: Path, out: Path, survey: str | None, gsd_mm: float | tuple[float, float] | None,
-    section_length_m: float, strips: bool, shapefile: bool, segment_everything: bool, screen: bool,
+    survey_path: Location, out: Location, work: Path | None, survey: str | None,
+    gsd_mm: float | tuple[float, float] | None, section_length_m: float,
+    strips: bool, shapefile: bool, segment_everything: bool, screen: bool,
     detect_weights: Path | None,
     segment_weights: Path | None, screen_weights: Path | None, device: str, engine: str, workers: int,
     follow_links: bool, max_mpx: int, max_unreadable: float, strict: bool, require_calibration: bool, verify: bool,
@@ -68,7 +73,7 @@ def command(
 ) -> int:  # fmt: skip
     """Turn SURVEY, a folder of road images (or one image or GeoTIFF), into a crack map in OUT.
 
-    Safe to stop and run again: what is done is kept.
+    Either may be in a bucket: s3://BUCKET/PREFIX. Safe to stop and run again: what is done is kept.
 
     \b
     crackmap run photos -o out --gsd 1.0           downward photos, 1 mm a pixel
@@ -77,11 +82,13 @@ def command(
     crackmap run ortho.tif -o out                  a georeferenced raster
     crackmap run survey -o out --executor ray --address auto
                                                    on all machines of a Ray cluster
+    crackmap run s3://roads/a7 -o s3://roads/out   in a bucket (pip install 'crackmap[s3]')
     """
     from crackmap.pipeline.cluster.crew import Crew
     from crackmap.pipeline.frame import StageSettings, load_stages
     from crackmap.pipeline.loading import LoadLimits
     from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
+    from crackmap.pipeline.storage.staging import working_copy
     from crackmap.pipeline.survey import read_survey
     from crackmap.stages.measure.settings import MeasureSettings
     from crackmap.stages.screen.screener import ScreenSettings
@@ -106,16 +113,17 @@ def command(
         segment_weights=_absolute(segment_weights), screen_weights=_absolute(screen_weights), device=device,
         engine=engine,
     )  # fmt: skip
-    options = RunOptions(
-        workers=workers if cluster is None else usable_processors(), verify=verify, rerun_changed=rerun_changed,
-        strict=strict, require_calibration=require_calibration,
-        most_unreadable=max_unreadable / 100, limits=LoadLimits(pixels=max_mpx * 10**6),
-    )  # fmt: skip
     with ExitStack() as stack:
+        place = stack.enter_context(working_copy(out, work=work))
+        options = RunOptions(
+            workers=workers if cluster is None else usable_processors(), verify=verify, rerun_changed=rerun_changed,
+            strict=strict, require_calibration=require_calibration,
+            most_unreadable=max_unreadable / 100, limits=LoadLimits(pixels=max_mpx * 10**6), bucket=place.bucket,
+        )  # fmt: skip
         nets = load(streams=workers) if cluster is None else stack.enter_context(Crew(load, cluster, _warn))
         progress = stack.enter_context(frame_progress("Finding cracks", len(found.measurable)))
         summary = run_survey(
-            found, out, nets, settings, options=options, progress=progress, warn=_warn,
+            found, place.folder, nets, settings, options=options, progress=place.checked(progress), warn=_warn,
             command=" ".join(["crackmap", *sys.argv[1:]]),
         )  # fmt: skip
         if isinstance(nets, Crew):
@@ -135,7 +143,7 @@ def _warn(text: str) -> None:
     echo(one_line(f"Warning: {text}"), err=True)
 
 
-def print_summary(summary: RunSummary, out: Path) -> None:
+def print_summary(summary: RunSummary, out: Location) -> None:
     """A few lines on standard output: what was found, what was skipped, where to look."""
     from crackmap.pipeline.products.totals import whole_length
 

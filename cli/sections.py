@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from crackmap.cli.console import echo
-from crackmap.cli.options import existing_path
+from crackmap.cli.options import existing_path, work_option
+
+if TYPE_CHECKING:
+    from crackmap.pipeline.storage.urls import Location
 
 
 @click.command()
-@click.argument("out", type=existing_path(file=False), required=False)
+@click.argument("out", type=existing_path(file=False, bucket=True), required=False)
+@work_option()
 @click.option("--length", "section_length_m", type=click.FloatRange(min=1.0, max=100_000.0),
               help="Section length in metres; by default that of the profile, or 100.")  # fmt: skip
 @click.option("--list", "list_path", type=existing_path(folder=False),
@@ -31,13 +36,15 @@ from crackmap.cli.options import existing_path
 @click.option("--shapefile", is_flag=True, help="Write the layers as Shapefiles as well, with short names.")
 @click.option("--profiles", "show_profiles", is_flag=True, help="List the profiles, with what is unconfirmed in each.")
 def command(
-    out: Path | None, section_length_m: float | None, list_path: Path | None, wanted: tuple[str, ...],
-    lane_width_m: float | None, lane_centre_m: float, strips: bool, strip_pixel_mm: float | None, shapefile: bool,
+    out: Location | None, work: Path | None, section_length_m: float | None, list_path: Path | None,
+    wanted: tuple[str, ...], lane_width_m: float | None, lane_centre_m: float,
+    strips: bool, strip_pixel_mm: float | None, shapefile: bool,
     show_profiles: bool,
 ) -> None:  # fmt: skip
     """Compute the statistics of OUT, the output of a run, for other sections or by a standard.
 
-    All products in OUT are written again from its journal; images are not analysed again.
+    All products in OUT, which may be s3://BUCKET/PREFIX, are written again from its journal; images are not analysed
+    again.
 
     \b
     Examples:
@@ -57,6 +64,7 @@ def command(
         raise click.UsageError("--length makes sections of one length, --list takes yours: choose one")
     from crackmap.pipeline.run import RunSettings, rebuild
     from crackmap.pipeline.section_lists import read_section_list
+    from crackmap.pipeline.storage.staging import working_copy
 
     profiles = load_profiles(wanted, lane_width_m=lane_width_m)
     if section_length_m is None and list_path is None:
@@ -66,7 +74,8 @@ def command(
         section_list=None if list_path is None else read_section_list(list_path),
         profiles=profiles, lane_centre_m=lane_centre_m, shapefile=shapefile, strip_pixel_mm=strip_pixel_mm,
     )  # fmt: skip
-    result = rebuild(out, settings)
+    with working_copy(out, work=work) as place:
+        result = rebuild(place.folder, settings)
     echo(f"{len(result.sections)} sections: {out / 'sections.csv'}")
     for name, profile in profiles:
         echo(f"{profile.title}: {out / f'sections_{name}.csv'}")

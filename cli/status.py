@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from crackmap.cli.console import echo, one_line
 from crackmap.cli.options import existing_path
 
+if TYPE_CHECKING:
+    from crackmap.pipeline.storage.urls import Location
+
 
 @click.command()
-@click.argument("out", metavar="OUT", type=existing_path(file=False))
+@click.argument("out", metavar="OUT", type=existing_path(file=False, bucket=True))
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON on standard output.")
-def command(out: Path, as_json: bool) -> None:
-    """Say how far the run in OUT is, also while it runs.
+def command(out: Location, as_json: bool) -> None:
+    """Say how far the run in OUT is, also while it runs; in a bucket, by the last snapshot of its journal.
 
     \b
     crackmap status out
+    crackmap status s3://roads/out
     """
     from crackmap.pipeline.status import run_status
 
-    status = run_status(out)
+    if isinstance(out, Path):
+        status = run_status(out)
+    else:
+        from crackmap.pipeline.storage.staging import bucket_status
+
+        status = bucket_status(out)
     if as_json:
         echo(json.dumps(asdict(status), indent=2))
         return

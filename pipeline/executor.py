@@ -19,12 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crackmap.calibration.errors import StorageError
 from crackmap.pipeline.frame import Stages
 from crackmap.pipeline.frame_rows import Bench, Task, frame_row
-from crackmap.pipeline.journal import JournalRow
+from crackmap.pipeline.journal import Journal, JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
 from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.records import Frame
+from crackmap.pipeline.storage.remote import RemoteOut, wanted_masks
 from crackmap.pipeline.survey import Survey
 
 MANY_FRAMES = 32
@@ -42,16 +44,36 @@ class Job:
         survey: where the frames are from.
         out: the output folder; the caller holds its lock.
         hash_of: hashes all that decides a frame's numbers.
+        bucket: gets every mask, if `out` stands for a prefix there.
     """
 
     survey: Survey
     out: Path
     hash_of: Callable[[Frame], str]
+    bucket: RemoteOut | None = None
 
     def tasks(self, frames: Sequence[Frame]) -> Iterator[Task]:
         """What is to be done, in the order of the frames."""
         unplaced = self.survey.unplaced_keys
-        return (Task(frame, self.hash_of(frame), frame.key not in unplaced) for frame in frames)
+        images = self.survey.remote
+        for frame in frames:
+            remote = None if images is None else images.image(frame)
+            yield Task(frame, self.hash_of(frame), frame.key not in unplaced, remote)
+
+    def bring_masks(self, journal: Journal) -> None:
+        """Brings masks that lie in the bucket alone, because other machines made them, to the output folder.
+
+        Raises:
+            InputError: the bucket cannot be read.
+            StorageError: it has another mask than its frame's row names, or the folder cannot be written.
+        """
+        if self.bucket is None:
+            return
+        hashes = {frame.key: self.hash_of(frame) for frame in self.survey.measurable}
+        rows = (row for row in journal.rows() if hashes.get(row.key) == row.frame_hash)
+        if lost := self.bucket.fetch_masks(wanted_masks(rows), self.out):
+            raise StorageError(f"{self.bucket.url}: {len(lost)} masks are not those of this run, the first "
+                               f"masks/{lost[0]}; does something else write there? Run the command again")  # fmt: skip
 
 
 def finished_rows(
@@ -76,7 +98,7 @@ def finished_rows(
     measurers = Measurers(workers if workers > 1 and len(frames) >= MANY_FRAMES else 0)
     # While some frames are measured elsewhere, as many others are looked at.
     at_hand = 2 * workers if measurers else workers
-    bench = Bench(job.out, job.survey.output, stages, threading.BoundedSemaphore(workers), measurers)
+    bench = Bench(job.out, job.survey.output, stages, threading.BoundedSemaphore(workers), measurers, job.bucket)
     pool = ThreadPoolExecutor(at_hand, thread_name_prefix="frame")
     waiting: deque[tuple[str, Future[JournalRow]]] = deque()
     begun: deque[ImageSource] = deque(maxlen=at_hand + workers + 1)

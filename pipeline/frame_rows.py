@@ -16,13 +16,11 @@ from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.placing import PIXELS
 from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name, write_mask_cog
 from crackmap.pipeline.products.publish import sha256_of
-from crackmap.pipeline.records import Frame, OutputFrame
+from crackmap.pipeline.records import CHANGED, Frame, OutputFrame
+from crackmap.pipeline.storage.remote import RemoteImage, RemoteOut
 from crackmap.stages.measure.cutouts import Cutouts
 from crackmap.stages.records import Crack, CrackMask
 from crackmap.stages.regions import cells_of_regions, packed_cells
-
-CHANGED = "changed_during_run"
-"""Begins the reason of a frame whose file was written to while it was worked on."""
 
 SATURATED = "saturated"
 """Begins the reason of a frame of which too much is taken for crack to measure any of it."""
@@ -39,11 +37,13 @@ class Task:
         frame: the frame.
         frame_hash: of all that decides its numbers.
         located: whether it lies on the map; else its mask is written in pixels.
+        remote: its image, if that lies in a bucket; for machines that do not have the placeholder.
     """
 
     frame: Frame
     frame_hash: str
     located: bool
+    remote: RemoteImage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Bench:
         stages: loaded nets.
         nets: how many frames they look at side by side.
         measurers: measure.
+        bucket: gets every mask, if `out` stands for a prefix there.
     """
 
     out: Path
@@ -63,6 +64,7 @@ class Bench:
     stages: Stages
     nets: threading.Semaphore
     measurers: Measurers = field(default_factory=lambda: Measurers(0))
+    bucket: RemoteOut | None = None
 
 
 def frame_row(bench: Bench, task: Task, source: ImageSource | UnreadableImageError) -> JournalRow:
@@ -114,6 +116,8 @@ def _measured(bench: Bench, task: Task, source: ImageSource, found: FoundMask) -
     path = bench.out / MASKS_FOLDER / name
     write_frame_mask(path, found.mask, frame, output=bench.output, located=task.located)
     size, digest = path.stat().st_size, sha256_of(path)
+    if bench.bucket is not None:
+        bench.bucket.put_mask(path)
     unsealed = [crack for crack in cracks if not crack.sealed]
     return JournalRow(
         frame.key, source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256,
@@ -163,8 +167,16 @@ def _skipped(task: Task, reason: str, source: ImageSource | None = None) -> Jour
     if source is not None:
         size, mtime, digest = source.identity.size_bytes, source.identity.mtime_ns, source.identity.sha256
     else:
-        (size, mtime), digest = file_identity(frame.path), ""
+        (size, mtime), digest = _identity_of_lost(frame.path), ""
     return JournalRow(frame.key, size, mtime, digest, task.frame_hash, "skipped", reason)
+
+
+def _identity_of_lost(path: Path) -> tuple[int, int]:
+    """Size and time of a file that could not be read; zeros where it is gone."""
+    try:
+        return file_identity(path)
+    except OSError:
+        return 0, 0
 
 
 def failed_row(task: Task, reason: str, source: ImageSource | None = None) -> JournalRow:

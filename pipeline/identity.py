@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from crackmap.calibration.errors import OutputLockedError
+from crackmap.calibration.errors import OutputLockedError, UnreadableImageError
 from crackmap.pipeline.config import named_files
 from crackmap.pipeline.frame import StageSettings
 from crackmap.pipeline.journal import Finished, Journal, JournalRow
 from crackmap.pipeline.products.publish import sha256_of
 from crackmap.pipeline.records import Frame
+from crackmap.pipeline.storage.shadow import real_file
 from crackmap.pipeline.survey import Survey
 
 
@@ -142,6 +143,18 @@ def still_valid(row: JournalRow | Finished, frame: Frame, frame_hash: str, masks
             return False
         if os.stat(mask).st_size != row.mask_bytes:  # noqa: PTH116
             return False
-        return not content or (sha256_of(frame.path), sha256_of(Path(mask))) == (row.input_sha256, row.mask_sha256)
+        return not content or (_picture_sha256(frame.path), sha256_of(Path(mask))) == (
+            row.input_sha256,
+            row.mask_sha256,
+        )
     except OSError:
         return False
+
+
+def _picture_sha256(path: Path) -> str:
+    """Hash of an image's content; empty where it is another one than was listed."""
+    try:
+        with real_file(path) as file:
+            return sha256_of(file)
+    except UnreadableImageError:
+        return ""

@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.config import CameraConfig, FramesConfig, PositionConfig
 from crackmap.pipeline.images import ImageHeader, read_header
+from crackmap.pipeline.storage.shadow import fetch_heads
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -140,6 +141,7 @@ def list_entries(
     if position.source == "counter" and position.step_m is not None:
         # Before headers are read: an image that cannot be read must not move the chainage of the others.
         named = _count_chainage(named, position.step_m)
+    fetch_heads(entry.path for entry in named.values())
     entries: list[Entry] = []
     unreadable = set()
     for key, entry in named.items():

@@ -30,6 +30,7 @@ from crackmap.calibration.errors import CrackmapError, StorageError, UnreadableI
 from crackmap.pipeline.closing import Closing
 from crackmap.pipeline.decoder_process import READY
 from crackmap.pipeline.decoding import LIMIT_PX, FileIdentity, Georeference, ImageHeader, RgbArray
+from crackmap.pipeline.storage.shadow import real_file
 
 START_S = 120.0
 """A child that is not ready after this time does not start at all."""
@@ -316,10 +317,13 @@ class Loader(Closing):
 
         Raises:
             UnreadableImageError: it is missing, damaged, truncated, too large, or of a kind that is not supported.
+            InputError, StorageError: it stands for an object in a bucket that cannot be had.
         """
         request: dict[str, Any] = {"do": "open", "limit_px": limit_px or self.limits.pixels}
         request["scratch_folder"] = str(self._scratch) if self._scratch else None
-        facts, pixels, child = self._ask(request, path)
+        # Once it is open it needs no name any more.
+        with real_file(path, self._scratch) as file:
+            facts, pixels, child = self._ask(request, file)
         header, identity = _header(facts["header"]), FileIdentity(**facts["identity"])
         if facts["raster"]:
             return _Windows(header, identity, path.name, child, self)

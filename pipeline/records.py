@@ -14,6 +14,9 @@ from crackmap.calibration.errors import require
 from crackmap.calibration.plane import GroundPlane
 from crackmap.stages.records import FloatArray
 
+CHANGED = "changed_during_run"
+"""Begins the reason of a frame whose file was written to while it was worked on."""
+
 
 class CoordinateKind(StrEnum):
     """What the output coordinates mean."""

@@ -38,6 +38,8 @@ from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
 from crackmap.pipeline.report_pictures import FramePicture, frame_pictures
 from crackmap.pipeline.review.corrections import bring_up_to_date, resting_note
 from crackmap.pipeline.section_lists import ListedSection
+from crackmap.pipeline.storage.remote import RemoteOut
+from crackmap.pipeline.storage.urls import location
 from crackmap.pipeline.survey import Survey, read_survey
 
 MOST_PICTURES = 1500
@@ -114,6 +116,7 @@ class RunOptions:
         most_unreadable: stop where more than this share of the images cannot be read: it is the wrong folder, or a bad
             card.
         limits: what an image may cost.
+        bucket: gets every mask when it is finished, if the output folder stands for a prefix there.
     """
 
     workers: int = 2
@@ -123,6 +126,7 @@ class RunOptions:
     require_calibration: bool = False
     most_unreadable: float = 0.05
     limits: LoadLimits = field(default_factory=LoadLimits)
+    bucket: RemoteOut | None = None
 
     def __post_init__(self) -> None:
         require(self.workers >= 1, "workers", "1 or more", self.workers)
@@ -199,15 +203,17 @@ def run_survey(
         todo = _not_done(survey, journal, hash_of, out / MASKS_FOLDER, verify=options.verify)
         total = len(survey.measurable)
         losses = _Losses(survey, options)
+        job = Job(survey, out, hash_of, options.bucket)
         done = total - len(todo)
         journal.set_fact("plan", {"frames": total, "skipped": len(survey.skipped), "command": command})
-        with closing(_rows(Job(survey, out, hash_of), todo, nets, options, warn)) as groups:
+        with closing(_rows(job, todo, nets, options, warn)) as groups:
             for rows in groups:
                 journal.write(*rows)
                 for row in rows:
                     done += 1
                     progress(done, total, row.key)
                     losses.add(row)
+        job.bring_masks(journal)
         journal.set_fact("products", settings.of_products())
         journal.set_fact("source", {**survey.source, "command": command})
         middle = time.perf_counter()
@@ -338,7 +344,7 @@ def reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
         if source is None or settings is None:
             raise InputError(f"{out}: its run was interrupted before the products; run the same `crackmap run` again")
         survey = read_survey(
-            Path(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]),
+            location(source["path"]), survey=source["survey"], gsd_mm=_as_gsd(source["gsd_mm"]),
             follow_links=source["follow_links"],
         )  # fmt: skip
         if survey_identity(survey) != settings["survey"]:

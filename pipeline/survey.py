@@ -11,7 +11,7 @@ from typing import Any
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import Routing
-from crackmap.pipeline.config import SurveyConfig, load_survey_config, preset_names
+from crackmap.pipeline.config import SurveyConfig, load_survey_config, named_files, preset_names
 from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.idle import idle_keys
 from crackmap.pipeline.images import ImageHeader
@@ -20,6 +20,9 @@ from crackmap.pipeline.on_route import place_on_route, routed, survey_route
 from crackmap.pipeline.on_track import place_on_track
 from crackmap.pipeline.placing import Layout, frame_of, place_on_road, place_on_sheet, place_rasters
 from crackmap.pipeline.records import Frame, OutputFrame, Placement
+from crackmap.pipeline.storage.remote import RemoteImages
+from crackmap.pipeline.storage.shadow import fetch_named, listed
+from crackmap.pipeline.storage.urls import BucketUrl, Location
 
 BY_CHAINAGE = ("chainage", "counter")
 """Sources of position that give frames the chainage in their names."""
@@ -42,6 +45,7 @@ class Survey:
         unplaced: frames whose position is not known, and why; they are measured, and lie on no map.
         routing: how the drives lie on the route, None where distance along the drive is all there is.
         unreadable: keys of skipped images whose header cannot be read.
+        remote: the bucket that the images are in; `root` then holds placeholders.
     """
 
     root: Path
@@ -56,6 +60,7 @@ class Survey:
     unplaced: tuple[tuple[Frame, str], ...] = ()
     routing: Routing | None = None
     unreadable: frozenset[str] = frozenset()
+    remote: RemoteImages | None = None
 
     @property
     def measurable(self) -> tuple[Frame, ...]:
@@ -84,7 +89,7 @@ class Survey:
 
 
 def read_survey(
-    source: Path,
+    place: Location,
     *,
     survey: str | None = None,
     gsd_mm: float | tuple[float, float] | None = None,
@@ -96,7 +101,7 @@ def read_survey(
     named in `skipped` and stops nothing.
 
     Args:
-        source: folder, or image file.
+        place: folder, or image file; of this machine or in a bucket.
         survey: file or preset that describes it; by default survey.toml in the folder, or nothing.
         gsd_mm: ground length of a pixel, or of a step along a row and along a column, for cameras that look straight
             down; goes before what the description says. Georeferenced rasters keep their own.
@@ -105,12 +110,17 @@ def read_survey(
     Raises:
         InputError: no image is found or can be placed, a sub-folder cannot be read, or the description is wrong.
         CalibrationError: the description asks for a ground plane that cannot be computed.
+        StorageError: a bucket does not answer.
     """
+    shadow = listed(place) if isinstance(place, BucketUrl) else None
+    source = shadow.source if shadow else Path(str(place))
     if not source.exists():
         raise InputError(f"{source}: no such folder or image")
     single = source.is_file()
     root = source.parent if single else source
     config = load_survey_config(root, survey)
+    if shadow:
+        fetch_named(shadow, [*named_files(config), config.route.file or "", config.route.calibration_points or ""])
     if gsd_mm is not None and config.cameras:
         raise InputError(
             "--gsd: the survey has several cameras, which would all lie on the same road; give each its own in "
@@ -149,16 +159,24 @@ def read_survey(
         notes=tuple(note for note in (*notes, *layout.notes) if note),
         config=config,
         source={
-            "path": str(source.resolve()),
-            "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
-            "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
+            "path": str(place if shadow else source.resolve()),
+            **_arguments(survey, gsd_mm),
             "follow_links": follow_links,
         },
         named={key: listing.named[key] for key, _ in skipped if key in listing.named},
         unplaced=layout.unplaced,
         routing=layout.routing,
         unreadable=listing.unreadable,
+        remote=RemoteImages(shadow.url) if shadow else None,
     )
+
+
+def _arguments(survey: str | None, gsd_mm: float | tuple[float, float] | None) -> dict[str, Any]:
+    """How a survey is described, as plain values."""
+    return {
+        "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
+        "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
+    }
 
 
 def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:

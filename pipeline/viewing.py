@@ -16,6 +16,8 @@ from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.images import open_image
 from crackmap.pipeline.products.write import SUCCESS_NAME
 from crackmap.pipeline.status import journal_as_it_is
+from crackmap.pipeline.storage.shadow import listed
+from crackmap.pipeline.storage.urls import BucketUrl, location
 from crackmap.stages.records import Crack
 
 ADDRESS = "127.0.0.1"
@@ -49,7 +51,8 @@ class ReportServer(ThreadingHTTPServer):
             source = None if journal is None else journal.fact("source")
             rows = () if journal is None else journal.rows()
             self.files = {row.key: (row.input_bytes, row.input_mtime_ns) for row in rows}
-        self.root = Path(source["path"]) if source else out
+        place = location(source["path"]) if source else out
+        self.root = listed(place).source if isinstance(place, BucketUrl) else place
         # One frame is decoded at a time: a click must not fill the memory.
         self.decoding = threading.Lock()
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import queue
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from crackmap.calibration.files import cache_folder
 from crackmap.stages.processors import cpu_count
 
 # Importing OpenVINO counts its use in the home folder, and may report it: without this package it does neither.
@@ -37,14 +37,6 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noq
 
 EXAMPLE_SHAPE = (1, 64, 96, 3)
 """Of the images a graph is traced with; the translated model takes any."""
-
-
-def cache_folder() -> Path:
-    """Where translated nets are kept: $CRACKMAP_CACHE, else crackmap in the user's cache folder."""
-    given = os.environ.get("CRACKMAP_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crackmap"
 
 
 @cache

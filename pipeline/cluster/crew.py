@@ -157,8 +157,9 @@ class Crew:
             DeviceError: no worker is left, or one is not like the others, or does not see the folders.
             StorageError: a mask file cannot be written.
         """
-        place = Place(job.out.resolve(), secrets.token_hex(16), job.survey.root.resolve(), job.survey.output, limits)
-        publish_bytes(place.out / TOKEN_NAME, place.token.encode("ascii"))
+        out, token = job.out.resolve(), secrets.token_hex(16)
+        place = Place(job.bucket or out, token, job.survey.root.resolve(), job.survey.output, limits)
+        publish_bytes(out / TOKEN_NAME, token.encode("ascii"))
         todo = _Queue(job.tasks(frames))
         whole = False
         try:
@@ -175,7 +176,7 @@ class Crew:
             if not whole:
                 # Nobody may write a mask any more once the run has stopped.
                 self._dismiss()
-            (place.out / TOKEN_NAME).unlink(missing_ok=True)
+            (out / TOKEN_NAME).unlink(missing_ok=True)
 
     def _share(self) -> Shares:
         nodes = [

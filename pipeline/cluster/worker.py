@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crackmap.calibration.errors import CrackmapError, DeviceError
+from crackmap.calibration.errors import CrackmapError, DeviceError, UnreadableImageError
 from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
 from crackmap.pipeline.frame import Stages
 from crackmap.pipeline.frame_rows import Bench, Task, frame_row
 from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.journal import JournalRow
-from crackmap.pipeline.loading import Loader, LoadLimits
+from crackmap.pipeline.loading import ImageSource, Loader, LoadLimits
+from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX
 from crackmap.pipeline.records import OutputFrame
+from crackmap.pipeline.storage.remote import RemoteImage, RemoteOut
 from crackmap.stages.processors import limit_processors, processor_kind
 
 TOKEN_NAME = f"{TEMPORARY_PREFIX}cluster"
@@ -64,14 +68,14 @@ class Place:
     """Where the frames of a job are and their results go, as every worker must see it.
 
     Attributes:
-        out: the output folder.
+        out: the output folder, or the bucket that a folder of the driver stands for.
         token: content of TOKEN_NAME there.
-        root: the survey folder.
+        root: the survey folder; where it is in a bucket, each task says where its image is.
         output: the coordinate system of the products.
         limits: what an image may cost.
     """
 
-    out: Path
+    out: Path | RemoteOut
     token: str
     root: Path
     output: OutputFrame
@@ -90,6 +94,9 @@ class Worker:
         limit_processors(setup.processors)
         self._setup, self._lock = setup, threading.Lock()
         self._stages: Stages | None = None
+        # Of this machine: what is large is not unpacked over the network. Gone with the process, unless that is killed.
+        self._folder = tempfile.TemporaryDirectory(prefix="crackmap-worker-")
+        self._scratch = Path(self._folder.name)
         self._bench: tuple[Place, Bench, Loader] | None = None
 
     def introduce(self) -> Introduction | CrackmapError:
@@ -107,31 +114,52 @@ class Worker:
         """Takes a frame through the stages; its mask file is in place."""
         try:
             bench, loader = self._bench_of(place)
-            _check_file(task, place)
-            return frame_row(bench, task, loader.attempt(task.frame.path))
+            if task.remote is None:
+                _check_file(task, place)
+                row = frame_row(bench, task, loader.attempt(task.frame.path))
+            else:
+                row = _remote_row(bench, loader, task, task.remote, self._scratch)
+            if bench.bucket is not None and row.mask_name:
+                (bench.out / MASKS_FOLDER / row.mask_name).unlink(missing_ok=True)
+            return row
         except CrackmapError as error:
             return error
 
     def _bench_of(self, place: Place) -> tuple[Bench, Loader]:
         with self._lock:
             if self._bench is None or self._bench[0] != place:
-                _check_place(place)
+                out = place.out
+                if isinstance(out, Path):
+                    _check_place(out, place.token)
                 if self._stages is None:
                     raise DeviceError("a worker was asked for a frame before it had its nets; please report it")
-                bench = Bench(place.out, place.output, self._stages, threading.Semaphore(1))
-                # Large pictures are unpacked into this machine's folder for temporary files, not over the network.
-                loader = Loader(self._setup.at_hand, limits=place.limits)
+                folder, bucket = (out, None) if isinstance(out, Path) else (self._scratch, out)
+                bench = Bench(folder, place.output, self._stages, threading.Semaphore(1), bucket=bucket)
+                loader = Loader(self._setup.at_hand, limits=place.limits, scratch=self._scratch)
                 self._bench = place, bench, loader
             return self._bench[1:]
 
 
-def _check_place(place: Place) -> None:
+def _remote_row(bench: Bench, loader: Loader, task: Task, image: RemoteImage, scratch: Path) -> JournalRow:
+    """As `frame_row`, of an image in a bucket, which is here as long as it is worked on."""
+    with ExitStack() as stack:
+        found: ImageSource | UnreadableImageError
+        try:
+            path = stack.enter_context(image.fetched(scratch))
+            task = replace(task, frame=replace(task.frame, path=path))
+            found = loader.attempt(path)
+        except UnreadableImageError as error:
+            found = error
+        return frame_row(bench, task, found)
+
+
+def _check_place(out: Path, token: str) -> None:
     try:
-        token = (place.out / TOKEN_NAME).read_text(encoding="ascii")
+        found = (out / TOKEN_NAME).read_text(encoding="ascii")
     except OSError:
-        token = ""
-    if token != place.token:
-        raise DeviceError(f"{platform.node()} does not see the output folder {place.out}: keep it on storage that all "
+        found = ""
+    if found != token:
+        raise DeviceError(f"{platform.node()} does not see the output folder {out}: keep it on storage that all "
                           "machines of the cluster share, under the same path")  # fmt: skip
 
 

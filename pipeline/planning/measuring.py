@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crackmap.pipeline.executor import MANY_FRAMES, Job, finished_rows
 from crackmap.pipeline.frame import Stages
-from crackmap.pipeline.identity import frame_hashes, run_identity
+from crackmap.pipeline.identity import frame_hasher, run_identity
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
 from crackmap.pipeline.planning.machine import PeakMemory
@@ -134,9 +134,9 @@ def measure_sample(
             everything = _only(survey, passes.all)
             journal.set_fact("settings", run_identity(survey, stages, settings.stages))
             journal.set_fact("source", {**survey.source, "command": ""})
-            job = Job(everything, out, stages, frame_hashes(everything, journal))
+            job = Job(everything, out, frame_hasher(everything, journal))
             with Loader(workers, limits=limits, scratch=out) as loader:
-                timed = _timed(job, passes, loader, journal, workers=workers, progress=progress, warn=warn)
+                timed = _timed(job, passes, stages, loader, journal, workers=workers, progress=progress, warn=warn)
             rows = {row.key: row for row in timed.rows}
             products = products_of(_only(survey, frames), journal, out, settings, workers=workers)
             strips = strips_of(survey, frames, out, settings) if settings.strips else NO_STRIPS
@@ -208,14 +208,15 @@ class _Timed:
 
 
 def _timed(
-    job: Job, passes: _Passes, loader: Loader, journal: Journal, *, workers: int, progress: Progress,
+    job: Job, passes: _Passes, stages: Stages, loader: Loader, journal: Journal, *, workers: int, progress: Progress,
     warn: Callable[[str], None],
 ) -> _Timed:  # fmt: skip
     numbers = count(1)
     total = len(passes.warm) + len(passes.timed)
 
-    def done(rows: Generator[JournalRow], wanted: int) -> Iterator[JournalRow]:
-        for row in islice(rows, wanted):
+    def done(groups: Generator[Sequence[JournalRow]], wanted: int) -> Iterator[JournalRow]:
+        # The executor of one machine gives rows one by one.
+        for (row,) in islice(groups, wanted):
             journal.write(row)
             progress(next(numbers), total, row.key.lstrip("/"))
             yield row
@@ -223,16 +224,16 @@ def _timed(
     start = time.perf_counter()
     if passes.behind:
         # In full swing when the clock starts, and when it stops.
-        with closing(finished_rows(job, passes.all, loader, workers=workers, warn=warn)) as rows:
+        with closing(finished_rows(job, passes.all, stages, loader, workers=workers, warn=warn)) as rows:
             warm = tuple(done(rows, len(passes.warm)))
             middle = time.perf_counter()
             timed = tuple(done(rows, len(passes.timed)))
             end = time.perf_counter()
     else:
-        with closing(finished_rows(job, passes.warm, loader, workers=workers, warn=warn)) as rows:
+        with closing(finished_rows(job, passes.warm, stages, loader, workers=workers, warn=warn)) as rows:
             warm = tuple(done(rows, len(passes.warm)))
         middle = time.perf_counter()
-        with closing(finished_rows(job, passes.timed, loader, workers=workers, warn=warn)) as rows:
+        with closing(finished_rows(job, passes.timed, stages, loader, workers=workers, warn=warn)) as rows:
             timed = tuple(done(rows, len(passes.timed)))
         end = time.perf_counter()
     # A second time they take what they take: the rest of the first was getting ready.

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def remove_strays(folder: Path) -> None:
     """
     for stray in sorted(folder.glob(f"{TEMPORARY_PREFIX}*")):
         try:
-            stray.unlink(missing_ok=True)
+            shutil.rmtree(stray) if stray.is_dir() and not stray.is_symlink() else stray.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{stray}: could not be removed ({_reason(error)}); remove it by hand") from error
 

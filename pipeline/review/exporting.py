@@ -17,6 +17,7 @@ from crackmap.pipeline.review.corrections import Progress, current_areas
 from crackmap.pipeline.review.names import export_name
 from crackmap.pipeline.review.writing import WRITERS, Exported, images_folder, training_name
 from crackmap.pipeline.run import reopened
+from crackmap.pipeline.storage.shadow import real_file
 from crackmap.pipeline.survey import Survey
 
 _PARTIAL_PREFIX = ".exporting-"
@@ -151,7 +152,8 @@ def _copied(row: JournalRow, frame: Frame, journal: Journal, images: Path) -> Ex
     name = export_name(row.key)
     copy = images / name
     try:
-        shutil.copyfile(frame.path, copy)
+        with real_file(frame.path) as file:
+            shutil.copyfile(file, copy)
     except FileNotFoundError as error:
         raise InputError(f"{frame.path}: is gone; restore it, or export other frames") from error
     if sha256_of(copy) != row.input_sha256:

@@ -1,0 +1,1 @@
+"""Surveys and results in a bucket of an S3 server: listing, ranged reads, whole puts, resume."""
