@@ -74,7 +74,7 @@ def command(
         section_list=None if list_path is None else read_section_list(list_path),
         profiles=profiles, lane_centre_m=lane_centre_m, shapefile=shapefile, strip_pixel_mm=strip_pixel_mm,
     )  # fmt: skip
-    with working_copy(out, work=work) as place:
+    with working_copy(out, work=work, begun=True) as place:
         result = rebuild(place.folder, settings)
     echo(f"{len(result.sections)} sections: {out / 'sections.csv'}")
     for name, profile in profiles:

@@ -42,6 +42,9 @@ MEMORY_NAME = "bucket.json"
 RUN_NAME = "run.json"
 
 
+_NO_RUN = f"holds no crackmap run (no {JOURNAL_NAME}); give the -o of `crackmap run`"
+
+
 @dataclass(frozen=True, slots=True)
 class WorkingCopy:
     """Where a run writes.
@@ -67,7 +70,7 @@ class WorkingCopy:
 
 
 @contextmanager
-def working_copy(out: Location, *, work: Path | None = None) -> Iterator[WorkingCopy]:
+def working_copy(out: Location, *, work: Path | None = None, begun: bool = False) -> Iterator[WorkingCopy]:
     """The folder to work in for an output; at the end of the block everything is where it belongs.
 
     A folder is itself. For a prefix in a bucket its lock is held until the block ends; what an interrupted run left, on
@@ -76,6 +79,7 @@ def working_copy(out: Location, *, work: Path | None = None) -> Iterator[Working
     Args:
         out: the output.
         work: folder to work in for a bucket; by default one in the cache.
+        begun: whether there must be a run in a bucket already.
 
     Raises:
         OutputLockedError: another run works on it.
@@ -89,13 +93,15 @@ def working_copy(out: Location, *, work: Path | None = None) -> Iterator[Working
     with BucketLock(out) as lock:
         staging = _Staging(out, work or _default_work(out))
         staging.begin()
-        begun = False
+        if begun and not (staging.folder / JOURNAL_NAME).exists():
+            raise InputError(f"{out}: {_NO_RUN}")
+        marked = False
 
         def check() -> None:
-            nonlocal begun
+            nonlocal marked
             lock.check()
-            if not begun:
-                begun = True
+            if not marked:
+                marked = True
                 staging.mark_unfinished()
 
         try:
@@ -121,8 +127,7 @@ def bucket_status(url: BucketUrl) -> RunStatus:
     journal = store.look(url.key(JOURNAL_NAME))
     running = is_held(url)
     if journal is None:
-        begun = ": a run has begun there, whose first snapshot is not there yet" if running else ""
-        raise InputError(f"{url}: holds no crackmap run (no {JOURNAL_NAME}){begun}; give the -o of `crackmap run`")
+        raise InputError(f"{url}: {'a run has just begun there; ask again in a minute' if running else _NO_RUN}")
     with TemporaryDirectory(prefix="crackmap-") as folder:
         store.fetch(journal, Path(folder, JOURNAL_NAME))
         if store.look(url.key(SUCCESS_NAME)) is not None:
