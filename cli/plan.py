@@ -153,13 +153,14 @@ def _measured(plan: Plan) -> Iterator[str]:
     sample = plan.sample
     if sample is None:
         return
-    whole = ", which is the whole survey" if sample.whole else ""
-    yield (f"\nMeasured here: {len(sample.frames)} frames{whole}, {sample.workers} workers, nets: "
-           f"{sample.engine or 'stand-ins'}.")  # fmt: skip
+    seen = "all frames" if sample.whole else f"{len(sample.frames)} frames"
+    yield f"\nMeasured here: {seen}, {sample.workers} at a time, nets: {sample.engine or 'stand-ins'}."
     if plan.estimate is None:
         yield "No sampled image could be used: nothing can be said of time and space."
     elif plan.estimate.spread is None:
         yield "Too few frames for a range; --sample gives more."
+    elif sample.whole:
+        yield "The range is that of the clock alone: the same work takes longer at another hour."
     else:
         yield "The range is to hold in eight cases of ten, if the rest is like the sample; cracked road takes longer."
 

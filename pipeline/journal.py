@@ -13,7 +13,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,6 +110,7 @@ class JournalRow:
         source: NETS or CORRECTED.
         looked: where the segmenter was sent (`crackmap.stages.regions.packed_cells`), empty for everywhere; empty in a
             row that comes from a journal, which `Journal.looked` adds to.
+        packed: the cracks as the journal writes them, instead of `cracks`; empty in any other row.
     """
 
     key: str
@@ -130,6 +131,11 @@ class JournalRow:
     cracks: tuple[Crack, ...] = ()
     source: str = NETS
     looked: str = ""
+    packed: str = ""
+
+    def pack(self) -> JournalRow:
+        """The same row with its cracks as text: ten times as quick to send and to write down."""
+        return replace(self, cracks=(), packed=_cracks_text(self.cracks))
 
 
 class Finished(NamedTuple):
@@ -224,7 +230,7 @@ class Journal:
             (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
              row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
              json.dumps(dict(row.seconds)), json.dumps(row.flags), row.crack_count, float(row.crack_length_px),
-             json.dumps([_to_json(crack) for crack in row.cracks], allow_nan=False), row.looked)
+             row.packed or _cracks_text(row.cracks), row.looked)
             for row in rows
         ]  # fmt: skip
         self._insert("frames", *values)
@@ -234,7 +240,7 @@ class Journal:
         values = [
             (one.key, one.input_sha256, one.frame_hash, one.status, one.mask_name, one.mask_bytes, one.mask_sha256,
              one.crack_count, float(one.crack_length_px),
-             json.dumps([_to_json(crack) for crack in one.cracks], allow_nan=False),
+             _cracks_text(one.cracks),
              json.dumps(one.areas, allow_nan=False), json.dumps(asdict(one.told), sort_keys=True))
             for one in corrections
         ]  # fmt: skip
@@ -269,7 +275,9 @@ class Journal:
         Raises:
             InputError: the journal is damaged, or was written by somebody else.
         """
-        names = [field.name for field in fields(JournalRow) if field.name not in ("cracks", "source", "looked")]
+        names = [
+            field.name for field in fields(JournalRow) if field.name not in ("cracks", "source", "looked", "packed")
+        ]
         columns = [f"coalesce(c.{name}, f.{name})" if name in _REPLACED else f"f.{name}" for name in names]
         told = f"CASE WHEN c.key IS NULL THEN '{NETS}' ELSE '{CORRECTED}' END"
         with _reading():
@@ -477,6 +485,10 @@ def on_network(folder: Path) -> bool:
 _ARRAYS = ("centreline_xy_px", "width_px", "centreline_xy_m", "width_mm")
 
 _CRACK_FIELDS = tuple(field.name for field in fields(Crack))
+
+
+def _cracks_text(cracks: Sequence[Crack]) -> str:
+    return json.dumps([_to_json(crack) for crack in cracks], allow_nan=False)
 
 
 def _to_json(crack: Crack) -> dict[str, Any]:

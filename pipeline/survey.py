@@ -135,19 +135,7 @@ def read_survey(
     notes += idle_keys(config)
     if listing.links:
         notes.append(f"{listing.links} links are not followed; --follow-links takes them for what they lead to")
-    if config.position.source == "none" and any(entry.header.georeference for entry in entries):
-        layout = place_rasters(entries, config.limits)
-        if gsd_mm is not None:
-            notes.append("georeferenced rasters carry their own scale: the given pixel size is not used")
-    else:
-        found = find_grounds(
-            entries, config.ground, config.limits, cameras=config.cameras, folder=root, gsd_mm=gsd_mm
-        )  # fmt: skip
-        lost = {key for key, _ in found.skipped}
-        skipped = [*skipped, *found.skipped]
-        notes += found.notes
-        kept = [entry for entry in entries if entry.key not in lost]
-        layout = _place(kept, found.planes, config, root)
+    layout = _laid_out(entries, config, root, gsd_mm)
     notes += [f"{entry.key}: {entry.header.note}" for entry in entries if entry.header.note]
     skipped = sorted((*skipped, *layout.skipped), key=lambda item: natural_key(item[0]))
     return Survey(
@@ -177,6 +165,22 @@ def _arguments(survey: str | None, gsd_mm: float | tuple[float, float] | None) -
         "survey": str(Path(survey).resolve()) if survey and survey not in preset_names() else survey,
         "gsd_mm": list(gsd_mm) if isinstance(gsd_mm, tuple) else gsd_mm,
     }
+
+
+def _laid_out(
+    entries: list[Entry], config: SurveyConfig, root: Path, gsd_mm: float | tuple[float, float] | None
+) -> Layout:
+    """Frames in place, rasters by their own georeference, all others by the planes of their cameras."""
+    if config.position.source == "none" and any(entry.header.georeference for entry in entries):
+        layout = place_rasters(entries, config.limits)
+        if gsd_mm is None:
+            return layout
+        return replace(layout, notes=("georeferenced rasters carry their own scale: the given pixel size is not used",
+                                      *layout.notes))  # fmt: skip
+    found = find_grounds(entries, config.ground, config.limits, cameras=config.cameras, folder=root, gsd_mm=gsd_mm)
+    lost = {key for key, _ in found.skipped}
+    layout = _place([entry for entry in entries if entry.key not in lost], found.planes, config, root)
+    return replace(layout, skipped=(*found.skipped, *layout.skipped), notes=(*found.notes, *layout.notes))
 
 
 def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:

@@ -121,7 +121,7 @@ class Worker:
                 row = _remote_row(bench, loader, task, task.remote, self._scratch)
             if bench.bucket is not None and row.mask_name:
                 (bench.out / MASKS_FOLDER / row.mask_name).unlink(missing_ok=True)
-            return row
+            return row.pack()
         except CrackmapError as error:
             return error
 

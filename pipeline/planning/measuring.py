@@ -214,7 +214,7 @@ def _timed(
     numbers = count(1)
     total = len(passes.warm) + len(passes.timed)
 
-    def done(groups: Generator[Sequence[JournalRow]], wanted: int) -> Iterator[JournalRow]:
+    def done(groups: Generator[Sequence[JournalRow]], wanted: int | None = None) -> Iterator[JournalRow]:
         # The executor of one machine gives rows one by one.
         for (row,) in islice(groups, wanted):
             journal.write(row)
@@ -230,11 +230,12 @@ def _timed(
             timed = tuple(done(rows, len(passes.timed)))
             end = time.perf_counter()
     else:
+        # To their end, or the decoders would be ended with them.
         with closing(finished_rows(job, passes.warm, stages, loader, workers=workers, warn=warn)) as rows:
-            warm = tuple(done(rows, len(passes.warm)))
+            warm = tuple(done(rows))
         middle = time.perf_counter()
         with closing(finished_rows(job, passes.timed, stages, loader, workers=workers, warn=warn)) as rows:
-            timed = tuple(done(rows, len(passes.timed)))
+            timed = tuple(done(rows))
         end = time.perf_counter()
     # A second time they take what they take: the rest of the first was getting ready.
     again = sum(sum(row.seconds.values()) for row in timed) * len(warm) / len(timed)

@@ -49,7 +49,7 @@ def test_a_plan_says_what_is_there_how_long_and_what_it_costs(tmp_path: Path) ->
                     "-o", tmp_path / "out")  # fmt: skip
     assert result.exception is None and result.return_value == 0, result.output
     assert "photos: 8 images, 7 usable, 1 skipped" in result.output and "skipped  bad.jpg: " in result.output
-    assert "5 frames, 1 workers, nets: stand-ins" in result.output
+    assert "5 frames, 1 at a time, nets: stand-ins" in result.output
     table = {line.split()[0]: line for line in result.output.splitlines() if line}
     assert {"1", "4", "machines", "Disk:", "Memory:"} <= table.keys() and "100" not in table
     assert "cost" in table["machines"] and "are free" in table["Disk:"]
