@@ -115,7 +115,6 @@ class Killed(Children):
         self._children[0].stop()
         for answer in super().map(*given):  # type: ignore[arg-type]
             yield answer
-            # From now on the others fail as well.
             for child in self._children:
                 child.stop()
 
