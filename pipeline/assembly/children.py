@@ -93,7 +93,8 @@ class _Child:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._told: object = None
+        # Not what anybody could have told it, None included.
+        self._told: object = self
         ours, theirs = socket.socketpair()
         with theirs, contextlib.suppress(OSError):
             self._process = subprocess.Popen(
