@@ -18,9 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from crackmap.calibration.errors import InputError, OutputLockedError, StorageError, require
+from crackmap.pipeline.crack_text import cracks_of_text, cracks_text
 from crackmap.stages.records import Crack
 
 JOURNAL_NAME = "journal.sqlite"
@@ -135,7 +134,7 @@ class JournalRow:
 
     def pack(self) -> JournalRow:
         """The same row with its cracks as text: ten times as quick to send and to write down."""
-        return replace(self, cracks=(), packed=_cracks_text(self.cracks))
+        return replace(self, cracks=(), packed=cracks_text(self.cracks))
 
 
 class Finished(NamedTuple):
@@ -230,7 +229,7 @@ class Journal:
             (row.key, row.input_bytes, row.input_mtime_ns, row.input_sha256, row.frame_hash, row.status,
              row.reason, row.segmented_share, row.mask_name, row.mask_bytes, row.mask_sha256,
              json.dumps(dict(row.seconds)), json.dumps(row.flags), row.crack_count, float(row.crack_length_px),
-             row.packed or _cracks_text(row.cracks), row.looked)
+             row.packed or cracks_text(row.cracks), row.looked)
             for row in rows
         ]  # fmt: skip
         self._insert("frames", *values)
@@ -240,7 +239,7 @@ class Journal:
         values = [
             (one.key, one.input_sha256, one.frame_hash, one.status, one.mask_name, one.mask_bytes, one.mask_sha256,
              one.crack_count, float(one.crack_length_px),
-             _cracks_text(one.cracks),
+             cracks_text(one.cracks),
              json.dumps(one.areas, allow_nan=False), json.dumps(asdict(one.told), sort_keys=True))
             for one in corrections
         ]  # fmt: skip
@@ -321,7 +320,7 @@ class Journal:
         with _reading():
             chosen = f"SELECT coalesce(c.cracks, f.cracks) FROM {_IN_FORCE} WHERE f.key = ?"
             row = self._connection.execute(chosen, (key,)).fetchone()
-            return tuple(map(_from_json, json.loads(row[0]))) if row else ()
+            return cracks_of_text(row[0]) if row else ()
 
 
 _CORRECTION_COLUMNS = ("key", "input_sha256", "frame_hash", "status", "mask_name", "mask_bytes", "mask_sha256",
@@ -480,30 +479,3 @@ def on_network(folder: Path) -> bool:
         if str(parent) in kinds:
             return kinds[str(parent)] in NETWORK_FILE_SYSTEMS
     return False
-
-
-_ARRAYS = ("centreline_xy_px", "width_px", "centreline_xy_m", "width_mm")
-
-_CRACK_FIELDS = tuple(field.name for field in fields(Crack))
-
-
-def _cracks_text(cracks: Sequence[Crack]) -> str:
-    return json.dumps([_to_json(crack) for crack in cracks], allow_nan=False)
-
-
-def _to_json(crack: Crack) -> dict[str, Any]:
-    return {
-        name: value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        for name, value in asdict(crack).items()
-    }
-
-
-def _from_json(item: dict[str, Any]) -> Crack:
-    # A row of an earlier version lacks newer fields: it must still be read to be found out of date and replaced.
-    values = {name: item[name] for name in _CRACK_FIELDS if name in item}
-    for name in _ARRAYS:
-        if values.get(name) is not None:
-            values[name] = np.array(values[name], float)
-    if values.get("gsd_mm") is not None:
-        values["gsd_mm"] = tuple(values["gsd_mm"])
-    return Crack(**values)

@@ -45,8 +45,8 @@ def test_imports_point_downwards_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "cli").rglob("*.py")), ids=lambda path: path.name)
 def test_command_modules_import_nothing_heavy_at_their_top(path: Path) -> None:
-    light = {"__future__", "click", "collections", "contextlib", "functools", "dataclasses", "importlib", "json", "math",
-             "os", "pathlib", "signal", "sys", "time", "traceback", "typing"}  # fmt: skip
+    light = {"__future__", "click", "collections", "contextlib", "functools", "dataclasses", "importlib", "json",
+             "math", "os", "pathlib", "signal", "sys", "time", "traceback", "typing"}  # fmt: skip
     top_imports = [node for node in parse(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
     for name in imported_names(ast.Module(top_imports, [])):
         own = name.startswith(("crackmap.cli", "crackmap.calibration.errors"))
