@@ -91,6 +91,7 @@ def test_ray_of_its_own_gives_the_same_bytes_and_listens_to_this_machine_only(su
     assert harness.tree(out) == unbroken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("names", "said_of_it"), [(("exits", "leaves"), "is gone"), (("hangs",), "no progress with")])
 def test_workers_that_exit_or_hang_cost_nothing(address, survey, unbroken, faults, tmp_path, names, said_of_it):
     for name in names:
@@ -102,6 +103,7 @@ def test_workers_that_exit_or_hang_cost_nothing(address, survey, unbroken, fault
     assert harness.tree(tmp_path / "out") == unbroken
 
 
+@pytest.mark.slow
 def test_a_frame_that_ends_every_worker_is_given_up_by_name_and_costs_no_other(address, survey, faults, tmp_path):
     poisoned = harness.draw_survey(tmp_path / "poisoned", 4)
     cv2.imwrite(str(poisoned / "0002.png"), np.full((60, 80, 3), 150, np.uint8))
