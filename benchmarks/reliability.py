@@ -246,6 +246,10 @@ def identical(work: Work) -> Iterator[Row]:
 
 
 TESTED = {
+    10: (
+        "workers, a driver and a node of a cluster killed, workers that exit, hang or fail over one frame",
+        ("tests/faults/test_cluster.py", "-m", "slow or not slow"),
+    ),
     11: ("a frame that does not get on is named", ("tests/faults/test_executor.py", "-k", "does_not_get_on")),
     12: ("1,000 generated tracks", ("tests/calibration/test_track_properties.py",)),
     13: ("outputs in other programs", ("tests/faults/test_outputs.py",)),
@@ -260,8 +264,8 @@ def tested(figure: int) -> Callable[[Work], Iterator[Row]]:
 
     def rows(work: Work) -> Iterator[Row]:
         what, chosen = TESTED[figure]
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", *chosen], cwd=ROOT, capture_output=True,
-                              text=True, check=False)  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-q", "-s", "-n", "0", *chosen]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         ended = re.findall(r"\d+ (?:passed|failed|skipped|error)", done.stdout)
         counts = [line for line in done.stdout.splitlines() if line.startswith("figure: ")]
         said = "; ".join(line.removeprefix("figure: ") for line in counts)
