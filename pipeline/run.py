@@ -13,6 +13,7 @@ from typing import Any
 from crackmap.calibration.errors import InputError, OutputLockedError, require
 from crackmap.pipeline.assembly.assemble import assemble
 from crackmap.pipeline.cluster.crew import Crew
+from crackmap.pipeline.collecting import no_collection
 from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.identity import (
@@ -244,6 +245,7 @@ def _refuse_pixels(survey: Survey) -> None:
         )
 
 
+@no_collection()
 def _not_done(
     survey: Survey, journal: Journal, hash_of: Callable[[Frame], str], masks: Path, *, verify: bool
 ) -> list[Frame]:

@@ -11,6 +11,7 @@ from typing import Any
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import Routing
+from crackmap.pipeline.collecting import no_collection
 from crackmap.pipeline.config import SurveyConfig, load_survey_config, named_files, preset_names
 from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.idle import idle_keys
@@ -88,6 +89,7 @@ class Survey:
         )  # fmt: skip
 
 
+@no_collection()
 def read_survey(
     place: Location,
     *,
