@@ -31,10 +31,13 @@ class _Place(click.Path):
 
         if not is_url(value):
             return super().convert(value, param, ctx)
-        place = location(value)
+        try:
+            place = location(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
         if not self._bucket:
-            raise InputError(f"{place}: this command takes a folder or file of this machine; copy it here first, "
-                             "e.g. with `aws s3 sync`")  # fmt: skip
+            self.fail(f"{place}: it takes a folder or file of this machine; copy it here first, e.g. with "
+                      "`aws s3 sync`", param, ctx)  # fmt: skip
         return place
 
 

@@ -127,12 +127,8 @@ def test_addresses_and_folders_are_no_files_to_any_option(place, crackmap, path)
     code, printed = crackmap("segment", place.files / "a.png", "-o", place.out, "--segment-weights", given)
     assert (code, "Invalid value for '--segment-weights'" in printed) == (2, True), printed
     if path != ".":
-        for command in (
-            ("check", given),
-            ("measure", given),
-            ("sections", given),
-            ("calibrate", "check", given, given),
-        ):
+        of_buckets = (("check", given), ("sections", given)) if not path.startswith("s3://") else ()
+        for command in (*of_buckets, ("measure", given), ("calibrate", "check", given, given)):
             assert crackmap(*command)[0] == 2
 
 
