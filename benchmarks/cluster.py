@@ -74,7 +74,7 @@ def timed_run(survey: Survey, out: Path, workers: int) -> tuple[float, float]:
     shutil.rmtree(out, ignore_errors=True)
     load = partial(load_stages, StageSettings())
     start = time.perf_counter()
-    with Crew(load, ClusterSettings(workers=workers)) as crew:
+    with Crew(load, ClusterSettings(workers=workers, processors=1)) as crew:
         ready = time.perf_counter()
         summary = run_survey(survey, out, crew, RunSettings(strips=False), options=RunOptions())
     return ready - start, summary.wall_s["frames"]

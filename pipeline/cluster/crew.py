@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,6 +52,7 @@ class ClusterSettings:
         address: of a running cluster; None: a Ray of its own on this machine.
         workers: how many; None: one for each graphics card or processor.
         gpus_per_worker: graphics cards of each; None: one where there are any.
+        processors: of each worker; None: as many as leave room for all.
         start_s: a cluster on which no worker is ready after this time is given up.
         frame_s, megapixel_s: a frame may take `frame_s` and `megapixel_s` for each million pixels, then its worker
             hangs.
@@ -60,6 +61,7 @@ class ClusterSettings:
     address: str | None = None
     workers: int | None = None
     gpus_per_worker: float | None = None
+    processors: int | None = None
     start_s: float = 600.0
     frame_s: float = 600.0
     megapixel_s: float = 30.0
@@ -184,7 +186,8 @@ class Crew:
             for node in self._ray.nodes()
             if node["Alive"]
         ]
-        return shares(nodes, workers=self._settings.workers, gpus_per_worker=self._settings.gpus_per_worker)
+        found = shares(nodes, workers=self._settings.workers, gpus_per_worker=self._settings.gpus_per_worker)
+        return replace(found, processors=self._settings.processors or found.processors)
 
     def _hire(self) -> None:
         """Replaces who was lost."""

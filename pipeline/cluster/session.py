@@ -60,8 +60,8 @@ def _keep_to_this_machine() -> None:
     # Workers are all that this Ray is there for; by itself it lets everything else go before them.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     os.environ["RAY_AUTH_MODE"] = "token"
-    # In no file: only this process and its children know it.
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # In no file: only this process and its children know it. Ray reads it once, so a second session has the same.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _knock(address: str) -> None:
