@@ -119,7 +119,7 @@ def interrupted(address, survey, faults, out: Path, *, kills: int, seed: int) ->
     """A run of whose workers so many are killed, then its driver; gone on with, and one of its nodes is killed."""
 
     driver = clusters.driver(survey, out, faults, address, workers=4, slow_s=0.5)
-    assert clusters.kill_workers(kills, seed=seed) == kills
+    assert clusters.kill_workers(kills, seed=seed, until_s=60.0 + 30.0 * kills) == kills
     driver.kill()
     driver.wait()
     (faults / "exits").touch()
