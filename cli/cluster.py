@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from crackmap.cli.options import Decorator, together
 
 if TYPE_CHECKING:
     from crackmap.pipeline.cluster.crew import ClusterSettings
 
 
-def cluster_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def cluster_options() -> Decorator:
     """--executor, --address and --gpus-per-worker."""
     options = (
         click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
@@ -23,13 +24,7 @@ def cluster_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         click.option("--gpus-per-worker", type=click.FloatRange(min=0), metavar="N",
                      help="Graphics cards of each worker; 0.5 puts two on one. By default 1 where there are any."),
     )  # fmt: skip
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return together(*options)
 
 
 def cluster_settings(

@@ -96,6 +96,17 @@ def usable_processors() -> int:
     return min(allowed, 16)
 
 
+def together(*options: Decorator) -> Decorator:
+    """Several options as one decorator, in the order of the help."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def loading_options() -> Decorator:
     """--workers, --follow-links and --max-mpx."""
     options = (
@@ -106,13 +117,7 @@ def loading_options() -> Decorator:
         click.option("--max-mpx", default=250, show_default=True, type=click.IntRange(min=1), metavar="MPX",
                      help="Refuse JPEGs and PNGs of more million pixels."),
     )  # fmt: skip
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return together(*options)
 
 
 def device_option() -> Decorator:

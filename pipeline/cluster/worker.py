@@ -15,7 +15,6 @@ from crackmap.calibration.errors import CrackmapError, DeviceError, UnreadableIm
 from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
 from crackmap.pipeline.frame import Stages
 from crackmap.pipeline.frame_rows import Bench, Task, frame_row
-from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.journal import JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader, LoadLimits
 from crackmap.pipeline.products.masks import MASKS_FOLDER
@@ -115,7 +114,7 @@ class Worker:
         try:
             bench, loader = self._bench_of(place)
             if task.remote is None:
-                _check_file(task, place)
+                _check_survey(task, place.root)
                 row = frame_row(bench, task, loader.attempt(task.frame.path))
             else:
                 row = _remote_row(bench, loader, task, task.remote, self._scratch)
@@ -163,12 +162,8 @@ def _check_place(out: Path, token: str) -> None:
                           "machines of the cluster share, under the same path")  # fmt: skip
 
 
-def _check_file(task: Task, place: Place) -> None:
-    """A folder that is not there would make every frame an unreadable one, and the road uncracked."""
-    try:
-        file_identity(task.frame.path)
-    except OSError as error:
-        if not place.root.is_dir():
-            raise DeviceError(f"{platform.node()} does not see the survey folder {place.root}: keep it on storage that "
-                              "all machines of the cluster share, under the same path") from error  # fmt: skip
-        raise
+def _check_survey(task: Task, root: Path) -> None:
+    """A folder that is not there would make every frame an unreadable one; a single image that is gone is one."""
+    if not task.frame.path.exists() and not root.is_dir():
+        raise DeviceError(f"{platform.node()} does not see the survey folder {root}: keep it on storage that all "
+                          "machines of the cluster share, under the same path")  # fmt: skip

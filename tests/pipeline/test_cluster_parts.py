@@ -125,6 +125,16 @@ def test_a_worker_that_does_not_see_the_survey_says_so_and_skips_nothing(tmp_pat
     assert isinstance(said, DeviceError) and "does not see the survey folder" in str(said)
 
 
+def test_an_image_that_is_gone_is_skipped_as_in_one_process_and_costs_no_worker(tmp_path):
+    survey = read_survey(harness.draw_survey(tmp_path / "s", 2), gsd_mm=1.0)
+    (tmp_path / TOKEN_NAME).write_text("token")
+    survey.frames[0].path.unlink()
+    one = worker()
+    one.introduce()
+    said = one.row(place(survey, tmp_path, "token"), Task(survey.frames[0], "hash", True))
+    assert not isinstance(said, Exception) and said.status == "skipped" and said.key == survey.frames[0].key
+
+
 def test_a_worker_that_cannot_load_its_nets_says_why(tmp_path):
     def load():  # type: ignore[no-untyped-def]
         raise WeightsError("segment.safetensors: not there")
