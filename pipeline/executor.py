@@ -102,7 +102,7 @@ def finished_rows(
     pool = ThreadPoolExecutor(at_hand, thread_name_prefix="frame")
     waiting: deque[tuple[str, Future[JournalRow]]] = deque()
     begun: deque[ImageSource] = deque(maxlen=at_hand + workers + 1)
-    sources = loader.ahead([frame.path for frame in frames])
+    sources = loader.ahead(frame.path for frame in frames)
     stopped = True
     try:
         with _Watchdog(warn) as watchdog:

@@ -174,7 +174,8 @@ def visible_y_m(plane: GroundPlane) -> Interval:
 def area(polygon_xy: FloatArray) -> float:
     """Area of a simple polygon (N, 2), in its unit squared (shoelace formula)."""
     x, y = (polygon_xy - polygon_xy[:1]).T
-    return float(abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2)
+    next_x, next_y = (np.concatenate([part[1:], part[:1]]) for part in (x, y))
+    return float(abs((x * next_y - y * next_x).sum()) / 2)
 
 
 def near_and_far_edge(polygon: FloatArray) -> FloatArray:

@@ -109,7 +109,7 @@ def _measured(bench: Bench, task: Task, source: ImageSource, found: FoundMask) -
         return _skipped(task, f"{SATURATED}: {share:.0%} of it is taken for crack: it shows no road surface, "
                         "or weights or pixel size do not fit it", source)  # fmt: skip
     cracks = _cracks(bench, frame, source, found)
-    if file_identity(frame.path) != (source.identity.size_bytes, source.identity.mtime_ns):
+    if file_identity(frame.file) != (source.identity.size_bytes, source.identity.mtime_ns):
         return _skipped(task, f"{CHANGED}: its file was written to; run the same command again", source)
     start = time.perf_counter()
     name = mask_name(frame.key)

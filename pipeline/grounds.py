@@ -19,7 +19,7 @@ from crackmap.calibration.store import Calibration, read_calibration
 from crackmap.pipeline.config import CameraConfig, GroundConfig, LimitsConfig
 from crackmap.pipeline.footprint import seen_polygon_m, visible_y_m
 from crackmap.pipeline.images import open_image
-from crackmap.pipeline.listing import Entry, Skipped, by_recording
+from crackmap.pipeline.listing import Entry, Skipped, View, by_recording
 
 LANE_UNCERTAINTY_PERCENT = 3.0
 """Scale from a lane of nominal width: lanes of one class of road differ by a decimetre or so."""
@@ -36,12 +36,12 @@ class Grounds:
     """Ground planes of a survey.
 
     Attributes:
-        planes: key of a frame -> its plane; no entry where nothing says how large a pixel is.
+        planes: recording, camera and size -> plane; no entry where nothing says how large a pixel is.
         skipped: frames that cannot have the plane of their recording.
         notes: how the planes came about.
     """
 
-    planes: dict[str, GroundPlane] = field(default_factory=dict)
+    planes: dict[View, GroundPlane] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -106,7 +106,7 @@ def _of_camera(
     if percent is not None:
         vague = {id(plane): replace(plane, u_scale=percent / 100) for plane in result.planes.values()}
         # Frames of one recording go on sharing one plane: strips are planned once for each.
-        result.planes = {key: vague[id(plane)] for key, plane in result.planes.items()}
+        result.planes = {view: vague[id(plane)] for view, plane in result.planes.items()}
     return result
 
 
@@ -122,7 +122,7 @@ def _find(
         trust = trust_limits(limits, pixel_mm=float(np.max(pixel_mm)))
         sizes = {entry.header.size_wh_px for entry in entries}
         made = {size: GroundPlane.from_gsd(gsd_mm=pixel_mm, size_wh_px=size, limits=trust) for size in sizes}
-        return Grounds({entry.key: made[entry.header.size_wh_px] for entry in entries})
+        return Grounds({entry.view: made[entry.header.size_wh_px] for entry in entries})
     if ground.method == "none":
         return Grounds()
     result = Grounds()
@@ -138,8 +138,8 @@ def _find(
     # One file, one plane: recordings share it.
     same: dict[tuple[bytes, tuple[int, int]], GroundPlane] = {}
     result.planes = {
-        key: same.setdefault((plane.ground_from_pixel.tobytes(), plane.size_wh_px), plane)
-        for key, plane in result.planes.items()
+        view: same.setdefault((plane.ground_from_pixel.tobytes(), plane.size_wh_px), plane)
+        for view, plane in result.planes.items()
     }
     return result
 
@@ -160,7 +160,7 @@ def _of_recording(
             f"those of {recording} have {size[0]} x {size[1]}; calibrate at the size the survey is taken in"
         )
     plane = _plane(recording, fitting, size, ground, limits, calibration, result)
-    result.planes |= {entry.key: plane for entry in fitting}
+    result.planes |= {entry.view: plane for entry in fitting}
     result.skipped += [
         (entry.key, f"its size {entry.header.size_wh_px} differs from {size} of the other frames of {recording}")
         for entry in entries
@@ -233,16 +233,20 @@ def share_road(entries: Sequence[Entry], grounds: Grounds) -> Grounds:
     """
     notes: dict[str, None] = {}
     made: dict[tuple[int, tuple[float, float]], GroundPlane] = {}
-    for members in by_recording(entry for entry in entries if entry.key in grounds.planes).values():
+    by_drive: dict[str, dict[View, None]] = {}
+    for entry in entries:
+        if entry.view in grounds.planes:
+            by_drive.setdefault(entry.recording, {})[entry.view] = None
+    for views in by_drive.values():
         planes: dict[str, GroundPlane] = {}
-        for entry in members:
-            planes.setdefault(entry.camera, grounds.planes[entry.key])
+        for view in views:
+            planes.setdefault(view[1], grounds.planes[view])
         limits = _divided(planes, notes)
-        for entry in members:
-            plane = grounds.planes[entry.key]
-            if entry.camera in limits:
-                lateral = limits[entry.camera]
-                grounds.planes[entry.key] = made.setdefault(
+        for view in views:
+            plane, camera = grounds.planes[view], view[1]
+            if camera in limits:
+                lateral = limits[camera]
+                grounds.planes[view] = made.setdefault(
                     (id(plane), lateral), replace(plane, limits=replace(plane.limits, lateral_m=lateral))
                 )
     grounds.notes += list(notes)

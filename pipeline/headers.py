@@ -30,7 +30,7 @@ _EXIF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 """Of a value, by its type."""
 
 
-def ordinary_size_wh(path: Path) -> tuple[int, int] | None:
+def ordinary_size_wh(path: Path | str) -> tuple[int, int] | None:
     """Width and height in pixels after EXIF rotation; None where the file is not an ordinary JPEG or PNG."""
     try:
         # A pipe would be waited on for ever without O_NONBLOCK.

@@ -294,7 +294,10 @@ class Journal:
         """
         names = [f"coalesce(c.{name}, f.{name})" if name in _REPLACED else f"f.{name}" for name in Finished._fields]
         with _reading():
-            chosen = f"SELECT {', '.join(names)} FROM {_IN_FORCE} WHERE f.status IN ('ok', 'no_crack') ORDER BY 1"
+            corrected = self._connection.execute("SELECT 1 FROM corrections LIMIT 1").fetchone() is not None
+            # Without any, a row is read in half the time.
+            columns, table = (names, _IN_FORCE) if corrected else (Finished._fields, "frames AS f")
+            chosen = f"SELECT {', '.join(columns)} FROM {table} WHERE f.status IN ('ok', 'no_crack') ORDER BY 1"
             for values in self._connection.execute(chosen):
                 if tuple(map(type, values)) != _FINISHED_KINDS or not _is_mask_name(values[6]):
                     raise ValueError(f"frame {values[0]!r} holds {values[1:]!r}")
@@ -373,8 +376,11 @@ def _check_values(row: Mapping[str, Any]) -> None:
     require(not mask or _is_mask_name(mask), "mask_name", "a name below masks/", mask)
 
 
+_MASK_NAME = re.compile(r"[\w-]+\.tif")
+
+
 def _is_mask_name(text: str) -> bool:
-    return re.fullmatch(r"[\w-]+\.tif", text) is not None
+    return _MASK_NAME.fullmatch(text) is not None
 
 
 def _check_fact(name: str, value: Any) -> None:

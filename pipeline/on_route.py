@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +14,12 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.calibration.route import Route, leaves, read_calibration_points, read_route, travel_direction
 from crackmap.pipeline.along import Drive, Routing
 from crackmap.pipeline.config import RouteConfig
+from crackmap.pipeline.frame_table import Frames, frames_of
 from crackmap.pipeline.grounds import inside
-from crackmap.pipeline.listing import Entry, Skipped, by_recording
-from crackmap.pipeline.placing import (
-    Layout,
-    directions,
-    frame_of,
-    in_order,
-    straight_drive,
-    with_chainage,
-    with_strips,
-)
-from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
+from crackmap.pipeline.listing import Entry, Skipped, View, by_recording
+from crackmap.pipeline.placing import Layout, directions, straight_drive, with_chainage, with_strips
+from crackmap.pipeline.records import CoordinateKind, OutputFrame
+from crackmap.stages.records import FloatArray
 
 
 def survey_route(route: RouteConfig, folder: Path, crs: str | None) -> Route:
@@ -43,7 +38,7 @@ def survey_route(route: RouteConfig, folder: Path, crs: str | None) -> Route:
 
 
 def place_on_route(
-    entries: Sequence[Entry], planes: Mapping[str, GroundPlane], config: RouteConfig, route: Route
+    entries: Sequence[Entry], planes: Mapping[View, GroundPlane], config: RouteConfig, route: Route
 ) -> Layout:
     """Frames on the map, by the chainage in their names and the line of the route.
 
@@ -54,26 +49,29 @@ def place_on_route(
     known, skipped = with_chainage(entries)
     signs = directions(known, config.direction)
     first, last = route.extent_m
-    on: list[tuple[Entry, float]] = []
-    for entry, chainage in known:
-        if first - 1e-6 <= chainage <= last + 1e-6:
-            on.append((entry, chainage))
-        else:
-            skipped.append((entry.key, f"chainage {chainage:.1f} m is not on the route ({first:.1f} to {last:.1f} m)"))
-    drives = {name: _drive_along(on, name, sign, config, route) for name, sign in signs.items()}
-    frames: list[Frame] = []
-    for entry, chainage in on:
-        sign, drive = signs[entry.recording], drives[entry.recording]
-        xy, azimuth = route.frame_at([chainage], [config.offset_m], direction=sign)
-        place = Placement((float(xy[0, 0]), float(xy[0, 1])), float(azimuth[0]))
-        drive_m = float(np.interp(sign * chainage, sign * drive.chainage_m, drive.drive_m))
-        frames.append(frame_of(entry, place, planes.get(entry.key), drive_m=drive_m))
-    if not frames:
+    chainage_m = np.array([entry.chainage_m for entry in known], np.float64)
+    on = (first - 1e-6 <= chainage_m) & (chainage_m <= last + 1e-6)
+    skipped += [
+        (known[place].key, f"chainage {chainage_m[place]:.1f} m is not on the route ({first:.1f} to {last:.1f} m)")
+        for place in np.flatnonzero(~on).tolist()
+    ]
+    drives = {name: straight_drive(sign) for name, sign in signs.items()}
+    found: list[Entry] = []
+    parts: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+    for recording, members in by_recording(itertools.compress(known, on)).items():
+        sign, chainage = signs[recording], np.array([entry.chainage_m for entry in members], np.float64)
+        drives[recording] = drive = _drive_along(chainage, sign, config, route)
+        xy, azimuth = route.frame_at(chainage, config.offset_m, direction=sign)
+        parts.append((xy, azimuth, np.interp(sign * chainage, sign * drive.chainage_m, drive.drive_m)))
+        found += members
+    if not found:
         raise InputError(
             f"{route.name}: no frame lies on the route; the first, {skipped[0][0]}: {skipped[0][1]}; check [route] "
             "start_m and calibration_points, and [position] chainage_scale"
         )
-    placed, blind = with_strips(in_order(frames))
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    frames = frames_of(found, (planes.get(entry.view) for entry in found), *columns)
+    placed, blind = with_strips(frames.along_the_drive())
     routing = Routing(drives, route)
     notes = (
         f"placed on the line of {route.name} by chainage: across the road as exact as the vehicle kept to "
@@ -83,16 +81,12 @@ def place_on_route(
     return Layout(OutputFrame(CoordinateKind.MAP, route.crs_wkt), placed, (*skipped, *blind), notes, routing=routing)
 
 
-def _drive_along(
-    known: Sequence[tuple[Entry, float]], recording: str, sign: int, config: RouteConfig, route: Route
-) -> Drive:
+def _drive_along(chainage_m: FloatArray, sign: int, config: RouteConfig, route: Route) -> Drive:
     """The drive of a recording along the line, in metres on the ground between its frames.
 
     Metres of chainage differ: kilometre posts stretch them, and bends driven at an offset shorten them.
     """
-    chainage = sign * np.unique([sign * chainage for entry, chainage in known if entry.recording == recording])
-    if not len(chainage):
-        return straight_drive(sign)
+    chainage = sign * np.unique(sign * chainage_m)
     places = route.point_at(chainage, config.offset_m)
     steps = np.hypot(*np.diff(places, axis=0).T) if len(places) > 1 else np.empty(0)
     return Drive(np.concatenate([[0.0], np.cumsum(steps)]), chainage, sign)
@@ -107,22 +101,23 @@ def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:
     skipped: list[Skipped] = []
     notes: list[str] = []
     drives: dict[str, Drive] = {}
-    gone: set[str] = set()
-    for recording, members in by_recording(layout.frames).items():
-        frames = sorted(members, key=lambda frame: frame.chainage_m or 0.0)
-        lost, drive = _follow(frames, config, route, notes)
+    on = np.full(len(layout.frames), True)
+    for recording, part in layout.frames.recordings():
+        members = np.arange(len(layout.frames))[part]
+        members = members[np.argsort(np.nan_to_num(layout.frames.drive_m[part]), kind="stable")]
+        lost, drive = _follow(recording, layout.frames.rows(members), config, route, notes)
         skipped += lost
-        gone |= {key for key, _ in lost}
+        gone = {key for key, _ in lost}
+        on[part] = [key not in gone for key in layout.frames.keys[part]]
         if drive is not None:
             drives[recording] = drive
-    kept = [replace(frame, owns_y_m=None) for frame in layout.frames if frame.key not in gone]
-    if not kept:
+    if not on.any():
         raise InputError(
             f"{route.name}: no frame is on the route; the first, {skipped[0][0]}: {skipped[0][1]}; is it the right "
             "line, and are its coordinates in the CRS that the file says?"
         )
     # Strips again: one must not reach over road that has been cut off.
-    placed, blind = with_strips(kept)
+    placed, blind = with_strips(layout.frames.rows(on))
     return replace(
         layout,
         frames=placed,
@@ -133,34 +128,34 @@ def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:
 
 
 def _follow(
-    frames: Sequence[Frame], config: RouteConfig, route: Route, notes: list[str]
+    recording: str, frames: Frames, config: RouteConfig, route: Route, notes: list[str]
 ) -> tuple[list[Skipped], Drive | None]:
-    """The frames of one recording that are off the route, and why; and the drive of the others."""
-    drive_m = np.array([frame.chainage_m for frame in frames], np.float64)
-    located = route.follow(np.array([frame.placement.origin_xy for frame in frames]), travelled_m=drive_m)
+    """The frames of one recording, along the drive, that are off the route, and why; and the drive of the others."""
+    keys, drive_m = frames.keys, frames.drive_m
+    located = route.follow(frames.origin_xy, travelled_m=drive_m)
     on = np.full(len(frames), True)
     skipped: list[Skipped] = []
     for leave in leaves(located, max_offset_m=config.max_offset_m):
         on[leave.first : leave.last + 1] = False
-        skipped += [(frame.key, leave.reason) for frame in frames[leave.first : leave.last + 1]]
-        notes.append(f"{frames[0].recording}, {frames[leave.first].key}: {leave.reason}: cut off")
+        skipped += [(key, leave.reason) for key in keys[leave.first : leave.last + 1]]
+        notes.append(f"{recording}, {keys[leave.first]}: {leave.reason}: cut off")
     if not on.any():
         return skipped, None
     chainage = located.chainage_m[on]
     travel = travel_direction(chainage)
     if travel.turns:
-        turn = [frame for frame, kept in zip(frames, on, strict=True) if kept][travel.turns[0]]
+        turn = keys[int(np.flatnonzero(on)[travel.turns[0]])]
         raise InputError(
-            f"{frames[0].recording}: the vehicle turns round on the route at {turn.key}, so that its sections would "
+            f"{recording}: the vehicle turns round on the route at {turn}, so that its sections would "
             "mix two drives; put the images before and after it into two folders, or two recordings of [frames] pattern"
         )
     sign = travel.direction or (1 if chainage[-1] >= chainage[0] else -1)
     if config.direction != "auto" and sign != (1 if config.direction == "with" else -1):
         raise InputError(
-            f'{frames[0].recording}: [route] direction = "{config.direction}", but by its positions the vehicle drove '
+            f'{recording}: [route] direction = "{config.direction}", but by its positions the vehicle drove '
             'the other way; write direction = "auto", or reverse = true if the line is drawn the wrong way round'
         )
     if sign < 0:
-        notes.append(f"{frames[0].recording}: driven against increasing chainage")
+        notes.append(f"{recording}: driven against increasing chainage")
     _, first = np.unique(drive_m[on], return_index=True)
     return skipped, Drive(drive_m[on][first], chainage[first], sign)

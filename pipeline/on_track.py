@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crackmap.calibration.errors import CalibrationError, InputError
 from crackmap.calibration.plane import GroundPlane
@@ -19,24 +19,26 @@ from crackmap.calibration.track.records import LeverArm, Poses, RawFixes, Track,
 from crackmap.calibration.track.runs import SmoothSettings
 from crackmap.calibration.track.trajectory import Trajectory, smooth_track
 from crackmap.pipeline.config import PositionConfig
+from crackmap.pipeline.frame_table import Frames, frames_of
 from crackmap.pipeline.grounds import inside
 from crackmap.pipeline.images import read_fix
-from crackmap.pipeline.listing import Entry, by_recording
-from crackmap.pipeline.placing import Layout, frame_of, in_order, with_strips
-from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
+from crackmap.pipeline.listing import Entry, View
+from crackmap.pipeline.placing import Layout, frame_of, with_strips
+from crackmap.pipeline.records import CoordinateKind, OutputFrame, Placement
+from crackmap.stages.records import FloatArray
 
 JUMP_M = 50.0
 """A place farther from the one before than was travelled by more than this is another road."""
 
 
 def place_on_track(
-    entries: Sequence[Entry], planes: Mapping[str, GroundPlane], position: PositionConfig, folder: Path
+    entries: Sequence[Entry], planes: Mapping[View, GroundPlane], position: PositionConfig, folder: Path
 ) -> Layout:
     """Frames on the map, by a track.
 
     Args:
         entries: the frames.
-        planes: key -> ground plane.
+        planes: the ground plane of each view.
         position: which track, and how frames find their place on it.
         folder: of the survey.
 
@@ -60,40 +62,55 @@ def place_on_track(
     poses = _poses(entries, trajectory, position, offset_s, by_counter=track.distance_m is not None)
     if not poses.known.any():
         _refuse_apart(entries, poses, position)
-    frames, unplaced = [], []
-    for index, entry in enumerate(entries):
-        if poses.reason[index]:
-            unplaced.append((frame_of(entry, Placement((0.0, 0.0)), planes.get(entry.key)), poses.reason[index]))
-            continue
-        x, y = poses.xy_m[index].tolist()
-        place, travelled = Placement((x, y), float(poses.azimuth_deg[index])), float(poses.travelled_m[index])
-        frame = frame_of(entry, place, planes.get(entry.key), drive_m=travelled)
-        frames.append(replace(frame, u_xy_m=float(poses.u_xy_m[index]) if stated else None))
-    placed, blind = with_strips(in_order(cut_at_jumps(frames, notes)))
+    unplaced = tuple(
+        (frame_of(entry, Placement((0.0, 0.0)), planes.get(entry.view)), reason)
+        for entry, reason in zip(entries, poses.reason, strict=True)
+        if reason
+    )
+    placed, blind = with_strips(_on_map(entries, planes, poses, notes, stated=stated))
     output = OutputFrame(CoordinateKind.MAP, trajectory.crs_wkt)
-    return Layout(output, placed, tuple(blind), tuple(notes), tuple(unplaced))
+    return Layout(output, placed, tuple(blind), tuple(notes), unplaced)
 
 
-def cut_at_jumps(frames: Sequence[Frame], notes: list[str]) -> list[Frame]:
-    """The frames, those behind each jump of the place in a recording of their own: «R», «R#2», ...
-
-    Over a cut of the track the vehicle has travelled nothing and is elsewhere: what lies before and behind it shares no
-    strip, no section and no seam.
-    """
-    result: list[Frame] = []
-    for recording, unordered in by_recording(frames).items():
-        members = sorted(unordered, key=lambda frame: (frame.chainage_m or 0.0, frame.time_s or 0.0))
-        places = np.array([frame.placement.origin_xy for frame in members])
-        driven = np.array([frame.chainage_m for frame in members], np.float64)
-        apart = np.hypot(*np.diff(places, axis=0).T) if len(members) > 1 else np.empty(0)
-        part = np.concatenate([[0], np.cumsum(apart - np.diff(driven) > JUMP_M)])
-        for frame, number in zip(members, part.tolist(), strict=True):
-            result.append(replace(frame, recording=f"{recording}#{number + 1}") if number else frame)
+def _on_map(
+    entries: Sequence[Entry], planes: Mapping[View, GroundPlane], poses: Poses, notes: list[str], *, stated: bool
+) -> Frames:
+    """The frames with a position, by stream and along the drive; `stated`: how well it is known is known too."""
+    by_drive: dict[str, list[int]] = {}
+    for place, (entry, reason) in enumerate(zip(entries, poses.reason, strict=True)):
+        if not reason:
+            by_drive.setdefault(entry.recording, []).append(place)
+    order: list[int] = []
+    names: list[str] = []
+    for recording, places in by_drive.items():
+        members = np.array(places)
+        time_s = [entries[place].time_s or 0.0 for place in places]
+        members = members[np.lexsort((time_s, poses.travelled_m[members]))]
+        part = _parts(poses.xy_m[members], poses.travelled_m[members])
+        order += members.tolist()
+        names += [f"{recording}#{number + 1}" if number else recording for number in part.tolist()]
         notes += [
-            f"{recording}: the place jumps at {members[index + 1].key}: what follows is {recording}#{number + 2}"
+            f"{recording}: the place jumps at {entries[members[index + 1]].key}: "
+            f"what follows is {recording}#{number + 2}"
             for number, index in enumerate(np.flatnonzero(np.diff(part)).tolist())
         ]
-    return result
+    chosen = [entries[place] for place in order]
+    u_xy_m = poses.u_xy_m[order] if stated else np.nan
+    frames = frames_of(
+        chosen, (planes.get(entry.view) for entry in chosen), poses.xy_m[order], poses.azimuth_deg[order],
+        poses.travelled_m[order], u_xy_m, recordings=names,
+    )  # fmt: skip
+    return frames.along_the_drive()
+
+
+def _parts(xy_m: FloatArray, travelled_m: FloatArray) -> NDArray[np.intp]:
+    """(N,) number of the part, from 0, in which each place of a drive lies; a new one begins behind each jump.
+
+    Over a cut of the track the vehicle has travelled nothing and is elsewhere: what lies before and behind it shares no
+    strip, no section and no seam, so that each part becomes a recording of its own: «R», «R#2», ...
+    """
+    apart = np.hypot(*np.diff(xy_m, axis=0).T) if len(xy_m) > 1 else np.empty(0)
+    return np.concatenate([[0], np.cumsum(apart - np.diff(travelled_m) > JUMP_M)])
 
 
 def _of_file(position: PositionConfig, folder: Path) -> Track:
@@ -110,7 +127,7 @@ def _of_images(entries: Sequence[Entry]) -> tuple[list[Entry], Track]:
     """
     fixes = [read_fix(entry.path) for entry in entries]
     timed = [
-        entry if fix is None or not np.isfinite(fix.time_s) else replace(entry, time_s=fix.time_s)
+        entry if fix is None or not np.isfinite(fix.time_s) else entry._replace(time_s=fix.time_s)
         for entry, fix in zip(entries, fixes, strict=True)
     ]
     good = [fix for fix in fixes if fix is not None and np.isfinite(fix.time_s)]

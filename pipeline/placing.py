@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from crackmap.calibration.errors import CalibrationError, InputError
@@ -16,8 +16,9 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import Drive, Routing
 from crackmap.pipeline.config import LimitsConfig
 from crackmap.pipeline.footprint import seen_polygon_m, visible_y_m
+from crackmap.pipeline.frame_table import Frames, frames_of
 from crackmap.pipeline.grounds import trust_limits
-from crackmap.pipeline.listing import Entry, Skipped, by_recording, natural_key
+from crackmap.pipeline.listing import Entry, Skipped, View, by_recording, natural_key
 from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
 
 RECORDING_APART_M = 50.0
@@ -37,9 +38,6 @@ SHEET_PX_WKT = 'ENGCRS["Sheet in pixels: no scale known",EDATUM["First image"],'
 PIXELS = OutputFrame(CoordinateKind.SHEET, SHEET_PX_WKT, unit="px")
 """For what lies nowhere: an image in its own pixels."""
 
-_Item = TypeVar("_Item", Entry, Frame)
-_Made = TypeVar("_Made")
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -55,19 +53,19 @@ class Layout:
     """
 
     output: OutputFrame
-    frames: tuple[Frame, ...]
+    frames: Frames
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     unplaced: tuple[tuple[Frame, str], ...] = ()
     routing: Routing | None = None
 
 
-def place_on_road(entries: Sequence[Entry], planes: Mapping[str, GroundPlane], *, direction: str = "auto") -> Layout:
+def place_on_road(entries: Sequence[Entry], planes: Mapping[View, GroundPlane], *, direction: str = "auto") -> Layout:
     """Frames along their chainage, recordings side by side.
 
     Args:
         entries: the frames.
-        planes: key -> ground plane.
+        planes: the ground plane of each view.
         direction: of travel: "with" or "against" chainage; "auto" as the sequence in the names, or the time, says.
 
     Raises:
@@ -77,18 +75,15 @@ def place_on_road(entries: Sequence[Entry], planes: Mapping[str, GroundPlane], *
     numbers = {name: number for number, name in enumerate(dict.fromkeys(entry.recording for entry in entries))}
     known, unknown = with_chainage(entries)
     signs = directions(known, direction)
-    frames = [
-        frame_of(
-            entry,
-            Placement((RECORDING_APART_M * numbers[entry.recording], chainage), 0.0 if sign > 0 else 180.0),
-            planes.get(entry.key),
-            drive_m=sign * chainage,
-        )
-        for entry, chainage, sign in ((entry, chainage, signs[entry.recording]) for entry, chainage in known)
-    ]
-    placed, blind = with_strips(in_order(frames))
+    sign = np.array([signs[entry.recording] for entry in known], np.float64)
+    chainage_m = np.array([entry.chainage_m for entry in known], np.float64)
+    across_m = RECORDING_APART_M * np.array([numbers[entry.recording] for entry in known], np.float64)
+    grounds = (planes.get(entry.view) for entry in known)
+    azimuth_deg = np.where(sign > 0, 0.0, 180.0)
+    frames = frames_of(known, grounds, np.column_stack([across_m, chainage_m]), azimuth_deg, sign * chainage_m)
+    placed, blind = with_strips(frames.along_the_drive())
     notes = ["position known by chainage only: coordinates are offset and chainage, not a map"]
-    drawn = len({frame.recording for frame in placed})
+    drawn = len(list(placed.recordings()))
     if drawn > 1:
         notes.append(f"{drawn} recordings are drawn side by side, {RECORDING_APART_M:.0f} m apart")
     notes += [f"{name}: driven against increasing chainage" for name, sign in signs.items() if sign < 0]
@@ -97,13 +92,13 @@ def place_on_road(entries: Sequence[Entry], planes: Mapping[str, GroundPlane], *
     return Layout(output, placed, (*unknown, *blind), tuple(notes), routing=routing)
 
 
-def with_chainage(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, float]], list[Skipped]]:
-    """The entries that have a chainage, with it; and those that have none, and why.
+def with_chainage(entries: Sequence[Entry]) -> tuple[list[Entry], list[Skipped]]:
+    """The entries that have a chainage; and those that have none, and why.
 
     Raises:
         InputError: none has one.
     """
-    known = [(entry, entry.chainage_m) for entry in entries if entry.chainage_m is not None]
+    known = [entry for entry in entries if entry.chainage_m is not None]
     if not known:
         raise InputError(
             f"{entries[0].key}: no chainage in its name, nor in that of any other image; "
@@ -112,21 +107,23 @@ def with_chainage(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, float]], 
     return known, [(entry.key, "no chainage in its name") for entry in entries if entry.chainage_m is None]
 
 
-def directions(known: Sequence[tuple[Entry, float]], direction: str) -> dict[str, int]:
+def directions(known: Sequence[Entry], direction: str) -> dict[str, int]:
     """Recording -> 1 where the vehicle drove with increasing chainage, -1 where against it.
 
     "auto" asks whether chainage falls with the time or the sequence in most names of a recording; names that hold
     neither tell nothing, and count as with.
     """
     if direction != "auto":
-        return {entry.recording: 1 if direction == "with" else -1 for entry, _ in known}
+        return {entry.recording: 1 if direction == "with" else -1 for entry in known}
     found: dict[str, int] = {}
-    # `known` are those whose chainage is known.
-    for recording, entries in by_recording(entry for entry, _ in known).items():
+    for recording, entries in by_recording(known).items():
         timed = all(entry.time_s is not None or entry.sequence for entry in entries)
+        if not timed:
+            found[recording] = 1
+            continue
         entries.sort(key=lambda entry: (entry.time_s or 0.0, natural_key(entry.sequence), entry.chainage_m or 0.0))
         rises = np.sign(np.diff([entry.chainage_m for entry in entries]))
-        found[recording] = -1 if timed and rises.sum() < 0 else 1
+        found[recording] = -1 if rises.sum() < 0 else 1
     return found
 
 
@@ -141,7 +138,9 @@ def place_rasters(entries: Sequence[Entry], limits: LimitsConfig) -> Layout:
     Raises:
         InputError: they are in different CRSs.
     """
-    frames: list[Frame] = []
+    kept: list[Entry] = []
+    grounds: list[GroundPlane] = []
+    origins: list[tuple[float, float]] = []
     skipped: list[Skipped] = []
     crs_wkt = ""
     for entry in entries:
@@ -152,51 +151,70 @@ def place_rasters(entries: Sequence[Entry], limits: LimitsConfig) -> Layout:
         crs_wkt = crs_wkt or georeference.crs_wkt
         if CRS.from_wkt(georeference.crs_wkt) != CRS.from_wkt(crs_wkt):
             raise InputError(
-                f"{entry.key}: expected the CRS of {frames[0].key}, got another; warp all rasters to one, e.g. gdalwarp"
+                f"{entry.key}: expected the CRS of {kept[0].key}, got another; warp all rasters to one, e.g. gdalwarp"
             )
         a, b, _, d, e, _ = georeference.affine
         pixel_mm = 1e3 * max(float(np.hypot(a, d)), float(np.hypot(b, e)))
         plane, origin = plane_from_affine(
             georeference.affine, size_wh_px=entry.header.size_wh_px, limits=trust_limits(limits, pixel_mm=pixel_mm)
         )
-        frames.append(frame_of(entry, Placement(origin), plane))
-    return Layout(OutputFrame(CoordinateKind.MAP, crs_wkt), tuple(frames), tuple(skipped))
+        kept.append(entry)
+        grounds.append(plane)
+        origins.append(origin)
+    frames = frames_of(kept, grounds, np.array(origins))
+    return Layout(OutputFrame(CoordinateKind.MAP, crs_wkt), frames, tuple(skipped))
 
 
-def place_on_sheet(entries: Sequence[Entry], planes: Mapping[str, GroundPlane]) -> Layout:
+def place_on_sheet(entries: Sequence[Entry], planes: Mapping[View, GroundPlane], *, driven: bool) -> Layout:
     """Images one below the other; in metres where all have a ground plane, else in pixels.
 
     The sheet grows downwards from y = 0, so that images added at its end leave the others where they are.
 
+    Args:
+        entries: the frames.
+        planes: the ground plane of each view.
+        driven: the chainage in their names is the distance along the drive; else it is only their order.
+
     Raises:
         CalibrationError: no recording has visible road.
     """
-    metric = all(entry.key in planes for entry in entries)
+    metric = all(entry.view in planes for entry in entries)
     used = planes if metric else {}
-    extents, blind = _by_stream(
-        entries, lambda group: [(entry, _extent(entry, used.get(entry.key))) for entry in group]
-    )
-    frames: list[Frame] = []
-    top = 0.0
-    for entry, (left, low, _, high) in extents:
-        frames.append(frame_of(entry, Placement((-left, top - high)), used.get(entry.key), drive_m=entry.chainage_m))
-        top -= (1.0 + SHEET_GAP) * (high - low)
+    seen: dict[View, _Extent] = {}
+    blind: list[Skipped] = []
+    shown: list[Entry] = []
+    for stream, group in itertools.groupby(entries, key=lambda entry: entry.stream):
+        members = list(group)
+        try:
+            for entry in members:
+                if entry.view not in seen:
+                    seen[entry.view] = _extent(entry, used.get(entry.view))
+        except CalibrationError as error:
+            blind += no_road(stream, [entry.key for entry in members], error)
+        else:
+            shown += members
+    require_road(bool(shown), blind)
+    left, low, high = np.array([seen[entry.view] for entry in shown]).T
+    # One after the other, so that what lies above an image alone decides where it lies.
+    tops = np.array([0.0, *itertools.accumulate(((1.0 + SHEET_GAP) * (low - high)).tolist())])[:-1]
+    drive_m = np.full(len(shown), np.nan)
+    if driven:
+        drive_m[:] = [np.nan if entry.chainage_m is None else entry.chainage_m for entry in shown]
+    grounds = (used.get(entry.view) for entry in shown)
+    frames = frames_of(shown, grounds, np.column_stack([-left, tops - high]), drive_m=drive_m)
     kind = CoordinateKind.SHEET
     output = OutputFrame(kind, SHEET_WKT) if metric else PIXELS
-    return Layout(output, tuple(frames), tuple(blind))
+    return Layout(output, frames, tuple(blind))
 
 
-def in_order(frames: Sequence[Frame]) -> list[Frame]:
-    """Frames by stream, then along the drive; equal ones keep their order. Recordings stay in theirs."""
-    rank = {name: number for number, name in enumerate(dict.fromkeys(frame.recording for frame in frames))}
-    return sorted(frames, key=lambda frame: (rank[frame.recording], frame.camera, frame.chainage_m or 0.0))
-
-
-def with_strips(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], list[Skipped]]:
+def with_strips(frames: Frames) -> tuple[Frames, list[Skipped]]:
     """The frames with the strip of road that each owns: from its nearest road to that of the next frame.
 
     Strips of a recording tile the road as long as the next frame begins where this one still sees; a strip ends where
     its frame's sight ends, and what lies between is missing. The last frame of a recording owns one median step.
+
+    Args:
+        frames: by stream, then along the drive.
 
     Returns:
         The frames, and those of recordings without visible road, with the reason.
@@ -204,15 +222,39 @@ def with_strips(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], list[Skippe
     Raises:
         CalibrationError: no recording has visible road.
     """
-    result, blind = _by_stream(frames, _strips_of_stream)
-    return tuple(result), blind
+    owns_y_m = np.full((len(frames), 2), np.nan)
+    seeing = np.full(len(frames), True)
+    blind: list[Skipped] = []
+    drive_m, sights = frames.drive_m, dict[int, tuple[float, float]]()
+    for stream, part in frames.streams():
+        try:
+            owns_y_m[part] = _strips(*frames.grounds(part), drive_m[part], sights)
+        except CalibrationError as error:
+            seeing[part] = False
+            blind += no_road(stream, frames.keys[part], error)
+    require_road(bool(seeing.any()), blind)
+    placed = frames.with_strips(owns_y_m)
+    return (placed if seeing.all() else placed.rows(seeing)), blind
+
+
+def no_road(stream: tuple[str, str], keys: Sequence[str], error: CalibrationError) -> list[Skipped]:
+    """The frames of a recording and camera that see no road, and why."""
+    recording, camera = stream
+    name = f"{recording}, camera {camera}" if camera else recording
+    return [(key, f"no visible road for {name}: {error}") for key in keys]
+
+
+def require_road(found: bool, blind: Sequence[Skipped]) -> None:
+    """Raises CalibrationError if no frame is left because they see no road."""
+    if blind and not found:
+        raise CalibrationError(f"{len(blind)} images cannot be placed; the first, {blind[0][0]}: {blind[0][1]}")
 
 
 def frame_of(entry: Entry, placement: Placement, plane: GroundPlane | None, *, drive_m: float | None = None) -> Frame:
     """The frame of an entry; `drive_m` is its distance along the drive."""
     return Frame(
         key=entry.key,
-        path=entry.path,
+        file=str(entry.path),
         size_wh_px=entry.header.size_wh_px,
         recording=entry.recording,
         placement=placement,
@@ -224,33 +266,25 @@ def frame_of(entry: Entry, placement: Placement, plane: GroundPlane | None, *, d
     )
 
 
-def _by_stream(items: Sequence[_Item], work: Callable[[list[_Item]], list[_Made]]) -> tuple[list[_Made], list[Skipped]]:
-    """What `work` makes of each recording and camera, in order; the items of those it finds no road for, and why."""
-    made: list[_Made] = []
-    skipped: list[Skipped] = []
-    for (recording, camera), group in itertools.groupby(items, key=lambda item: item.stream):
-        members = list(group)
-        try:
-            made += work(members)
-        except CalibrationError as error:
-            name = f"{recording}, camera {camera}" if camera else recording
-            skipped += [(item.key, f"no visible road for {name}: {error}") for item in members]
-    if skipped and not made:
-        raise CalibrationError(f"{len(skipped)} images cannot be placed; the first, {skipped[0][0]}: {skipped[0][1]}")
-    return made, skipped
+def _strips(
+    grounds: Sequence[GroundPlane | None],
+    which: NDArray[np.intp],
+    drive_m: NDArray[np.float64],
+    sights: dict[int, tuple[float, float]],
+) -> NDArray[np.float64]:
+    """(N, 2) strips of the frames of one stream, along the drive; nan where none can be told.
 
-
-def _strips_of_stream(frames: list[Frame]) -> list[Frame]:
-    if any(frame.ground is None or frame.chainage_m is None for frame in frames):
-        return frames
-    sights: dict[int, tuple[float, float]] = {}
-    for frame in frames:
-        if frame.ground is not None and id(frame.ground) not in sights:
-            sights[id(frame.ground)] = visible_y_m(frame.ground)
-    near, far = (np.array([sights[id(frame.ground)][side] for frame in frames]) for side in (0, 1))
-    chainage = np.array([frame.chainage_m for frame in frames], np.float64)
+    `which` of the `grounds` each frame has; `sights` are what was found of planes before.
+    """
+    seeing = [plane for plane in grounds if plane is not None]
+    if len(seeing) < len(grounds) or np.isnan(drive_m).any():
+        return np.full((len(drive_m), 2), np.nan)
+    for plane in seeing:
+        if id(plane) not in sights:
+            sights[id(plane)] = visible_y_m(plane)
+    near, far = np.array([sights[id(plane)] for plane in seeing])[which].T
     # From the near edge of each strip to that of the next: also right where cameras see from different distances.
-    steps = np.diff(chainage + near)
+    steps = np.diff(drive_m + near)
     forward = steps[steps > 0]
     lone = float(np.median(forward)) if len(forward) else float(np.abs(far - near)[0])
     # A camera that looks ahead owns the road up to where the next frame begins; one that looks back, the road from
@@ -261,15 +295,17 @@ def _strips_of_stream(frames: list[Frame]) -> list[Frame]:
     # An image whose length equals the step must not lose it to rounding.
     lengths = np.where(lengths <= sight + 1e-5, lengths, sight)
     starts = np.where(ahead, near, near - lengths)
-    strips = zip(frames, starts.tolist(), (starts + lengths).tolist(), strict=True)
-    return [replace(frame, owns_y_m=(start, end)) for frame, start, end in strips]
+    return np.column_stack([starts, starts + lengths])
 
 
-def _extent(entry: Entry, plane: GroundPlane | None) -> tuple[float, float, float, float]:
-    """Left, low, right, high of what the frame shows, in ground metres or in pixels with y up."""
-    width, height = entry.header.size_wh_px
+_Extent = tuple[float, float, float]
+
+
+def _extent(entry: Entry, plane: GroundPlane | None) -> _Extent:
+    """Left, low and high of what the frame shows, in ground metres or in pixels with y up."""
+    _, height = entry.header.size_wh_px
     if plane is None:
-        return 0.0, 0.0, float(width), float(height)
+        return 0.0, 0.0, float(height)
     limits = (-np.inf, np.inf)
     if not plane.is_affine:
         near, far = visible_y_m(plane)
@@ -277,5 +313,5 @@ def _extent(entry: Entry, plane: GroundPlane | None) -> tuple[float, float, floa
     seen = seen_polygon_m(plane, limits)
     if not len(seen):
         raise CalibrationError("ground plane: the limits leave no visible road; check [ground] and [limits]")
-    (left, low), (right, high) = seen.min(axis=0), seen.max(axis=0)
-    return float(left), float(low), float(right), float(high)
+    (left, low), (_, high) = seen.min(axis=0), seen.max(axis=0)
+    return float(left), float(low), float(high)

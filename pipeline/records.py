@@ -76,7 +76,7 @@ class Frame:
 
     Attributes:
         key: path relative to the survey folder, with forward slashes: the frame's identity in all outputs.
-        path: where the file is.
+        file: where the file is, as text: a survey has a million of them.
         size_wh_px: image size after EXIF rotation.
         recording: frames of one recording are of one drive along one route.
         chainage_m: of the vehicle's origin, along the drive; in a `SurveyResult` along the route; None if unknown.
@@ -93,7 +93,7 @@ class Frame:
     """
 
     key: str
-    path: Path
+    file: str
     size_wh_px: tuple[int, int]
     recording: str
     placement: Placement
@@ -106,6 +106,11 @@ class Frame:
     u_xy_m: float | None = None
     lane: str = ""
     offset_m: float = 0.0
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return Path(self.file)
 
     @property
     def stream(self) -> tuple[str, str]:

@@ -16,14 +16,16 @@ from crackmap.pipeline.cluster.crew import Crew
 from crackmap.pipeline.collecting import no_collection
 from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.frame import Stages, StageSettings
+from crackmap.pipeline.frame_table import Chosen, keys_of
 from crackmap.pipeline.identity import (
     check_identity,
     file_identity,
     frame_hasher,
-    frame_hashes,
+    measured_rows,
     run_identity,
     still_valid,
     survey_identity,
+    with_rows,
 )
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
@@ -248,19 +250,17 @@ def _refuse_pixels(survey: Survey) -> None:
 @no_collection()
 def _not_done(
     survey: Survey, journal: Journal, hash_of: Callable[[Frame], str], masks: Path, *, verify: bool
-) -> list[Frame]:
+) -> Sequence[Frame]:
     """The frames to do, in their order."""
     frames = survey.measurable
-    finished = journal.finished()
-    row, todo = next(finished, None), set()
-    # Both go by key: a million rows need not be in memory.
-    for frame in sorted(frames, key=lambda frame: frame.key):
-        while row is not None and row.key < frame.key:
-            row = next(finished, None)
-        known = row is not None and row.key == frame.key
-        if row is None or not known or not still_valid(row, frame, hash_of(frame), masks, content=verify):
-            todo.add(frame.key)
-    return [frame for frame in frames if frame.key in todo]
+    todo = []
+    for place, row in with_rows(keys_of(frames), journal.finished()):
+        if row is not None:
+            frame = frames[place]
+            if still_valid(row, frame, hash_of(frame), masks, content=verify):
+                continue
+        todo.append(place)
+    return Chosen(frames, sorted(todo))
 
 
 class _Losses:
@@ -360,13 +360,12 @@ def reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
 
 def _refuse_stale(survey: Survey, journal: Journal, out: Path) -> None:
     """Raises OutputLockedError where frames were measured with another plane, place or strip than they have now."""
-    hashes = frame_hashes(survey, journal)
-    stale = [row.key for row in journal.rows() if row.key in hashes and hashes[row.key] != row.frame_hash]
+    stale = [row.key for row, fits in measured_rows(survey, journal) if not fits]
     if stale:
         raise OutputLockedError(
-            f"{out}: {len(stale)} of {len(hashes)} frames lie elsewhere now than when they were measured, the first "
-            f"{stale[0]}: a file that survey.toml names (track, odometer, calibration, route, lane masks) has changed, "
-            "or images were added; run the same `crackmap run` again, which does those frames anew"
+            f"{out}: {len(stale)} of {len(survey.measurable)} frames lie elsewhere now than when they were measured, "
+            f"the first {stale[0]}: a file that survey.toml names (track, odometer, calibration, route, lane masks) "
+            "has changed, or images were added; run the same `crackmap run` again, which does those frames anew"
         )
 
 
@@ -415,8 +414,7 @@ def publish(
 
 
 def _valid_rows(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
-    hashes = frame_hashes(survey, journal)
-    return {row.key: row for row in journal.rows() if hashes.get(row.key) == row.frame_hash}
+    return {row.key: row for row, fits in measured_rows(survey, journal) if fits}
 
 
 def _total_seconds(rows: Iterable[JournalRow]) -> dict[str, float]:

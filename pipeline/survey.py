@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import Routing
 from crackmap.pipeline.collecting import no_collection
 from crackmap.pipeline.config import SurveyConfig, load_survey_config, named_files, preset_names
+from crackmap.pipeline.frame_table import Joined
 from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.idle import idle_keys
 from crackmap.pipeline.images import ImageHeader
-from crackmap.pipeline.listing import Entry, Skipped, list_entries, natural_key
+from crackmap.pipeline.listing import Entry, Skipped, View, list_entries, natural_key
 from crackmap.pipeline.on_route import place_on_route, routed, survey_route
 from crackmap.pipeline.on_track import place_on_track
 from crackmap.pipeline.placing import Layout, frame_of, place_on_road, place_on_sheet, place_rasters
@@ -36,7 +37,7 @@ class Survey:
     Attributes:
         root: the survey folder, or the folder of the one image given.
         name: of the folder, or of the image without its suffix.
-        frames: by recording, then along the road.
+        frames: by recording, then along the road; made anew each time they are looked at.
         skipped: key and reason of every image that cannot be a frame.
         output: the coordinate system of all products.
         notes: what was found, assumed or done without, in sentences a user reads.
@@ -51,7 +52,7 @@ class Survey:
 
     root: Path
     name: str
-    frames: tuple[Frame, ...]
+    frames: Sequence[Frame]
     skipped: tuple[Skipped, ...]
     output: OutputFrame
     notes: tuple[str, ...]
@@ -64,9 +65,9 @@ class Survey:
     remote: RemoteImages | None = None
 
     @property
-    def measurable(self) -> tuple[Frame, ...]:
+    def measurable(self) -> Sequence[Frame]:
         """All frames that are measured, with or without a place."""
-        return (*self.frames, *(frame for frame, _ in self.unplaced))
+        return Joined(self.frames, [frame for frame, _ in self.unplaced]) if self.unplaced else self.frames
 
     @property
     def unplaced_keys(self) -> frozenset[str]:
@@ -79,12 +80,12 @@ class Survey:
         Its chainage is the one it would have been placed by: named or counted; None where the name does not say it, or
         where frames are not placed by chainage.
         """
-        unnamed = Entry(key, self.root / key, ImageHeader((0, 0)), key.rpartition("/")[0] or self.name)
+        unnamed = Entry(key, self.root, key, ImageHeader((0, 0)), key.rpartition("/")[0] or self.name)
         entry = self.named.get(key, unnamed)
         chainage_m = entry.chainage_m if self.config.position.source in BY_CHAINAGE else None
         place = Placement((0.0, chainage_m or 0.0))
         return Frame(
-            key, entry.path, (0, 0), entry.recording, place, chainage_m,
+            key, str(entry.path), (0, 0), entry.recording, place, chainage_m,
             time_s=entry.time_s, camera=entry.camera, lane=entry.lane,
         )  # fmt: skip
 
@@ -130,14 +131,13 @@ def read_survey(
         )
     listing = list_entries(source, config.frames, config.position, config.cameras, follow_links=follow_links)
     entries, skipped = listing.entries, listing.skipped
-    if config.position.source not in BY_CHAINAGE:
-        # The chainage in the names has put them in order; it is not where they lie.
-        entries = [replace(entry, chainage_m=None) for entry in entries]
     notes = [_preset_hint(entries)] if config == SurveyConfig() and not single else []
     notes += idle_keys(config)
     if listing.links:
         notes.append(f"{listing.links} links are not followed; --follow-links takes them for what they lead to")
     layout = _laid_out(entries, config, root, gsd_mm)
+    unusable = {key for key, _ in layout.skipped}
+    named = {entry.key: entry for entry in entries if entry.key in unusable}
     notes += [f"{entry.key}: {entry.header.note}" for entry in entries if entry.header.note]
     skipped = sorted((*skipped, *layout.skipped), key=lambda item: natural_key(item[0]))
     return Survey(
@@ -153,7 +153,7 @@ def read_survey(
             **_arguments(survey, gsd_mm),
             "follow_links": follow_links,
         },
-        named={key: listing.named[key] for key, _ in skipped if key in listing.named},
+        named=listing.named | named,
         unplaced=layout.unplaced,
         routing=layout.routing,
         unreadable=listing.unreadable,
@@ -181,17 +181,18 @@ def _laid_out(
                                       *layout.notes))  # fmt: skip
     found = find_grounds(entries, config.ground, config.limits, cameras=config.cameras, folder=root, gsd_mm=gsd_mm)
     lost = {key for key, _ in found.skipped}
-    layout = _place([entry for entry in entries if entry.key not in lost], found.planes, config, root)
+    placeable = [entry for entry in entries if entry.key not in lost] if lost else entries
+    layout = _place(placeable, found.planes, config, root)
     return replace(layout, skipped=(*found.skipped, *layout.skipped), notes=(*found.notes, *layout.notes))
 
 
-def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
+def _place(entries: list[Entry], planes: dict[View, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
     """Frames where the configured position puts them; on a sheet without one, or without a scale to place them by."""
     positioned = config.position.source != "none"
     if planes and positioned:
-        seeing = [entry for entry in entries if entry.key in planes]
-        return _with_blind(_place_seeing(seeing, planes, config, root), [e for e in entries if e.key not in planes])
-    layout = place_on_sheet(entries, planes)
+        seeing = [entry for entry in entries if entry.view in planes]
+        return _with_blind(_place_seeing(seeing, planes, config, root), [e for e in entries if e.view not in planes])
+    layout = place_on_sheet(entries, planes, driven=config.position.source in BY_CHAINAGE)
     why = "no ground scale" if positioned else "no position known"
     notes = [f"{why}: images are laid out on a sheet, one above the other"]
     if not planes:
@@ -199,7 +200,7 @@ def _place(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyC
     return replace(layout, notes=(*layout.notes, *notes))
 
 
-def _place_seeing(entries: list[Entry], planes: dict[str, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
+def _place_seeing(entries: list[Entry], planes: dict[View, GroundPlane], config: SurveyConfig, root: Path) -> Layout:
     """Frames, each with a ground plane, where the configured position puts them."""
     if config.position.source in BY_CHAINAGE:
         if config.route.file is None:

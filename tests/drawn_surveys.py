@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from pyproj import CRS
 
@@ -40,7 +38,7 @@ def survey(output: OutputFrame, *, names=(), frames=30, origin=(0.0, 0.0), azimu
         key = names[i] if i < len(names) else f"R1/{i:04d}.jpg"
         at = (origin[0] + along * np.sin(a), origin[1] + along * np.cos(a))
         road = output.kind is not CoordinateKind.SHEET
-        frame = Frame(key, Path(key), (900, 1500), "R1", Placement(at, azimuth), along if road else None, ground,
+        frame = Frame(key, key, (900, 1500), "R1", Placement(at, azimuth), along if road else None, ground,
                       (0.5, 5.5) if ground else None)  # fmt: skip
         cracks = [drawn_crack(frame, rng) for _ in range(int(rng.integers(0, 4)))]
         skipped = i == frames - 1

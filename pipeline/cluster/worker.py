@@ -145,7 +145,7 @@ def _remote_row(bench: Bench, loader: Loader, task: Task, image: RemoteImage, sc
         found: ImageSource | UnreadableImageError
         try:
             path = stack.enter_context(image.fetched(scratch))
-            task = replace(task, frame=replace(task.frame, path=path))
+            task = replace(task, frame=replace(task.frame, file=str(path)))
             found = loader.attempt(path)
         except UnreadableImageError as error:
             found = error

@@ -62,9 +62,7 @@ def survey(
     for number, y in enumerate(np.arange(0.0, length_m, 2.0)):
         place = (float(origin[0] + shift[0]), float(origin[1] + y + shift[1]))
         key = f"{recording}/{number:04d}.jpg"
-        frame = Frame(
-            key, Path(key), PLANE.size_wh_px, recording, Placement(place), float(y), PLANE, (0.0, 2.0), u_xy_m=0.03
-        )
+        frame = Frame(key, key, PLANE.size_wh_px, recording, Placement(place), float(y), PLANE, (0.0, 2.0), u_xy_m=0.03)
         status = "skipped" if any(low <= y <= high for low, high in missing) else "ok"
         outcomes.append(FrameOutcome(frame, status, "", footprint(frame)))
     moved = tuple(

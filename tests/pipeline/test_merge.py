@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ SIZE = (1000, 3000)  # 2 m x 6 m of road
 def road_frame(chainage: float, *, strip=(2.0, 4.0), recording="R1", azimuth=0.0, origin=None, key=None) -> Frame:
     key = key or f"{recording}/{chainage:07.1f}.jpg"
     return Frame(
-        key, Path(key), SIZE, recording, Placement(origin or (0.0, chainage), azimuth), chainage,
+        key, key, SIZE, recording, Placement(origin or (0.0, chainage), azimuth), chainage,
         GroundPlane.from_gsd(gsd_mm=GSD_MM, size_wh_px=SIZE), strip,
     )  # fmt: skip
 
@@ -266,7 +265,7 @@ def test_joined_orientation_is_the_principal_axis_of_the_whole_line():
 
 
 def test_without_a_ground_scale_lines_stay_in_pixels_with_y_up():
-    frame = Frame("a.jpg", Path("a.jpg"), (200, 100), "R", Placement((10.0, 1000.0)))
+    frame = Frame("a.jpg", "a.jpg", (200, 100), "R", Placement((10.0, 1000.0)))
     crack = Crack(np.array([[20.0, 30.0], [60.0, 30.0]]), np.array([2.0, 3.0]), 40.0, 90.0, 0.5, False)
     (result,) = merged([(frame, (crack,))])
     np.testing.assert_allclose(result.line_xy, [[30.0, 1070.0], [70.0, 1070.0]])

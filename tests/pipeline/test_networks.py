@@ -54,7 +54,7 @@ def blocks(columns, rows, side, *, at=(0.0, 0.0), **kwargs) -> list[RoadCrack]:
 
 def outcomes(count=40) -> list[FrameOutcome]:
     """Frames 5 m apart, 2 m wide, whose strips tile the road from 1 m on."""
-    frames = [Frame(f"R/{i}.jpg", Path("x"), SIZE, "R", Placement((0.0, 5.0 * i)), 5.0 * i, GROUND, (1.0, 6.0))
+    frames = [Frame(f"R/{i}.jpg", "x", SIZE, "R", Placement((0.0, 5.0 * i)), 5.0 * i, GROUND, (1.0, 6.0))
               for i in range(count)]  # fmt: skip
     return [FrameOutcome(frame, "ok", "", footprint(frame)) for frame in frames]
 

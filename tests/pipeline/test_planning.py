@@ -120,7 +120,7 @@ def test_a_single_image_is_a_survey(tmp_path: Path) -> None:
 
 def frames_of(sizes: list[int]) -> list[Frame]:
     return [
-        Frame(f"{recording}/{number}", Path(f"{recording}/{number}"), (10, 10 + recording), f"{recording}",
+        Frame(f"{recording}/{number}", f"{recording}/{number}", (10, 10 + recording), f"{recording}",
               Placement((0.0, 0.0)))
         for recording, size in enumerate(sizes)
         for number in range(size)

@@ -179,7 +179,7 @@ def rasters(*origins, azimuth=0.0, skip=()) -> SurveyResult:
     """Georeferenced rasters of 3.6 m by 6 m, each with a crack, at these map coordinates."""
     rng = np.random.default_rng(4)
     ground = GroundPlane.from_gsd(gsd_mm=4.0, size_wh_px=(900, 1500))
-    frames = [Frame(f"{i}.tif", Path(f"{i}.tif"), (900, 1500), "R", Placement(origin, azimuth), None, ground)
+    frames = [Frame(f"{i}.tif", f"{i}.tif", (900, 1500), "R", Placement(origin, azimuth), None, ground)
               for i, origin in enumerate(origins)]  # fmt: skip
     per_frame = [(frame, (drawn_crack(frame, rng),)) for frame in frames]
     of = {frame.key: cracks for frame, cracks in per_frame}
@@ -397,7 +397,7 @@ PLACED = Placement((512345.5, 6712345.25), 123.0)
     ids=["square pixels", "line scan", "perspective", "no scale"],
 )
 def test_a_mask_lies_where_its_lines_lie(tmp_path, ground, strip, dots):
-    frame = Frame("a.jpg", Path("a.jpg"), (1280, 960), "R", PLACED, 0.0, ground, strip)
+    frame = Frame("a.jpg", "a.jpg", (1280, 960), "R", PLACED, 0.0, ground, strip)
     write_mask_cog(tmp_path / "m.tif", dotted((1280, 960), dots), frame=frame, output=MAP)
     centres = np.array(dots) + 0.5
     local = ground.to_ground_xy_m(centres) if ground else centres * [1, -1] + [0, 960]
@@ -418,7 +418,7 @@ def test_a_mask_lies_where_its_lines_lie(tmp_path, ground, strip, dots):
 
 def test_a_perspective_mask_covers_the_strip_at_its_finest_pixel_size(tmp_path):
     ground = oblique()
-    frame = Frame("a.jpg", Path("a.jpg"), (1280, 960), "R", Placement((0.0, 0.0)), 0.0, ground, (3.0, 7.0))
+    frame = Frame("a.jpg", "a.jpg", (1280, 960), "R", Placement((0.0, 0.0)), 0.0, ground, (3.0, 7.0))
     write_mask_cog(tmp_path / "m.tif", dotted((1280, 960), [(640, 500)]), frame=frame, output=ROAD)
     with rasterio.open(tmp_path / "m.tif") as file:
         np.testing.assert_allclose(file.bounds, [-2.0, 3.0, 2.0, 7.0], atol=file.res[0])
@@ -430,7 +430,7 @@ def test_a_perspective_mask_covers_the_strip_at_its_finest_pixel_size(tmp_path):
 def test_overviews_keep_a_thin_crack_visible(tmp_path):
     probability = np.zeros((4096, 4096), np.float32)
     probability[:, 2000:2002] = 1.0
-    frame = Frame("a.tif", Path("a.tif"), (4096, 4096), "R", Placement((0.0, 0.0)))
+    frame = Frame("a.tif", "a.tif", (4096, 4096), "R", Placement((0.0, 0.0)))
     write_mask_cog(tmp_path / "m.tif", CrackMask.from_dense(probability), frame=frame, output=SHEET)
     with rasterio.open(tmp_path / "m.tif") as file:
         assert file.overviews(1) == [2, 4, 8]
@@ -440,7 +440,7 @@ def test_overviews_keep_a_thin_crack_visible(tmp_path):
 def test_a_mask_without_cracks_and_one_nobody_sees_are_valid_files(tmp_path):
     empty = CrackMask((1280, 960), {}, 0)
     for number, strip in enumerate([(3.0, 7.0), (900.0, 990.0)]):
-        frame = Frame("a.jpg", Path("a.jpg"), (1280, 960), "R", Placement((0.0, 0.0)), 0.0, oblique(), strip)
+        frame = Frame("a.jpg", "a.jpg", (1280, 960), "R", Placement((0.0, 0.0)), 0.0, oblique(), strip)
         write_mask_cog(tmp_path / f"{number}.tif", empty, frame=frame, output=ROAD)
         with rasterio.open(tmp_path / f"{number}.tif") as file:
             assert not file.read(1).any()

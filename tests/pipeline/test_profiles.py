@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +43,7 @@ def frames(count=20, *, width_px=1000, offset_m=0.0, backwards=False) -> list[Fr
     for number in range(count):
         start = 5.0 * (number + 1 if backwards else number)
         frame = Frame(
-            f"{number}.jpg", Path("x"), (width_px, 1250), "R", Placement((offset_m, start)), start, ground, (0.0, 5.0),
+            f"{number}.jpg", "x", (width_px, 1250), "R", Placement((offset_m, start)), start, ground, (0.0, 5.0),
             chainage_scale=-1.0 if backwards else 1.0, offset_m=offset_m,
         )  # fmt: skip
         outcomes.append(FrameOutcome(frame, "ok", "", footprint(frame)))
@@ -313,7 +312,7 @@ def side_by_side(lost: str = "") -> list[FrameOutcome]:
         ground = GroundPlane(plane, (500, 1250))
         for number in range(20):
             frame = Frame(
-                f"{camera}{number:02d}.jpg", Path("x"), (500, 1250), "R", Placement((0.0, 5.0 * number)), 5.0 * number,
+                f"{camera}{number:02d}.jpg", "x", (500, 1250), "R", Placement((0.0, 5.0 * number)), 5.0 * number,
                 ground, (0.0, 5.0), camera=camera,
             )  # fmt: skip
             outcomes.append(FrameOutcome(frame, "skipped" if camera == lost else "ok", "", footprint(frame)))

@@ -69,7 +69,7 @@ def box(left: float, low: float, right: float, high: float) -> list[tuple[float,
 
 def frame(number: int, output: OutputFrame, at=(0.0, 0.0)) -> Frame:
     ground = None if output.unit == "px" else GroundPlane.from_gsd(gsd_mm=2.0, size_wh_px=SIZE)
-    return Frame(f"R1/{number}.jpg", Path(f"{number}.jpg"), SIZE, "R1", Placement(at), 5.0 * number, ground)
+    return Frame(f"R1/{number}.jpg", f"{number}.jpg", SIZE, "R1", Placement(at), 5.0 * number, ground)
 
 
 def written(out: Path, output: OutputFrame, cracks, sections) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,9 +40,7 @@ def oblique(limits: GroundLimits | None = None, *, pitch_deg=10.0, height_m=2.0)
 def frame_at(chainage, *, strip=(1.0, 6.0), recording="R", ground=DOWNWARD, placement=None, key=None) -> Frame:
     key = key or f"{recording}/{chainage}.jpg"
     size = ground.size_wh_px if ground else SIZE
-    return Frame(
-        key, Path(key), size, recording, placement or Placement((0.0, chainage or 0.0)), chainage, ground, strip
-    )
+    return Frame(key, key, size, recording, placement or Placement((0.0, chainage or 0.0)), chainage, ground, strip)
 
 
 def outcome(frame: Frame, status="ok") -> FrameOutcome:

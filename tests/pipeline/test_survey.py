@@ -274,11 +274,10 @@ def blind_where(recordings, monkeypatch):
 
     def found(entries, ground, limits, **given):
         grounds = find_grounds(entries, ground, limits, **given)
-        for entry in entries:
-            plane = grounds.planes[entry.key]
-            if entry.recording in recordings:
+        for view, plane in list(grounds.planes.items()):
+            if view[0] in recordings:
                 beside = replace(plane.limits, lateral_m=(50.0, 51.0))
-                grounds.planes[entry.key] = GroundPlane(plane.ground_from_pixel, plane.size_wh_px, beside)
+                grounds.planes[view] = GroundPlane(plane.ground_from_pixel, plane.size_wh_px, beside)
         return grounds
 
     monkeypatch.setattr("crackmap.pipeline.survey.find_grounds", found)
