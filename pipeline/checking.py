@@ -45,7 +45,7 @@ def check_survey(
     nowhere = {frame.key: reason for frame, reason in survey.unplaced}
     first: dict[str, str] = {}
     with Loader(workers, limits=limits) as loader:
-        sources = loader.ahead([frame.path for frame in frames])
+        sources = loader.ahead(frame.path for frame in frames)
         for done, (frame, source) in enumerate(zip(frames, sources, strict=True), start=1):
             problem = _problem(source)
             if problem:

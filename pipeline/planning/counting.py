@@ -11,6 +11,7 @@ from pathlib import Path
 from crackmap.pipeline.along import along_route
 from crackmap.pipeline.coverage import extent, strips_of
 from crackmap.pipeline.decoding import WHOLE_PX
+from crackmap.pipeline.identity import file_identity
 from crackmap.pipeline.records import CoordinateKind, FrameOutcome
 from crackmap.pipeline.survey import Survey
 
@@ -80,24 +81,25 @@ class Inventory:
 def count_survey(survey: Survey) -> Inventory:
     """What `survey` holds."""
     frames = survey.measurable
-    sizes = [frame.size_wh_px[0] * frame.size_wh_px[1] for frame in frames]
-    read = 0
+    pixels = read = unscaled = unpacked = 0
     for frame in frames:
+        size = frame.size_wh_px[0] * frame.size_wh_px[1]
+        pixels += size
+        unscaled += frame.ground is None
+        if size > max(WHOLE_PX, unpacked) and not _is_tiff(frame.path):
+            unpacked = size
         # A file that is gone by now is the run's to name.
         with contextlib.suppress(OSError):
-            read += frame.path.stat().st_size
+            read += file_identity(frame.file)[0]
     return Inventory(
         found=len(frames) + len(survey.skipped),
         usable=len(frames),
         skipped=survey.skipped,
         unreadable=len(survey.unreadable),
         unplaced=len(survey.frames) * (survey.output.kind is CoordinateKind.SHEET) + len(survey.unplaced),
-        unscaled=sum(frame.ground is None for frame in frames),
-        pixels=sum(sizes),
-        unpacked_px=max(
-            (size for frame, size in zip(frames, sizes, strict=True) if size > WHOLE_PX and not _is_tiff(frame.path)),
-            default=0,
-        ),
+        unscaled=unscaled,
+        pixels=pixels,
+        unpacked_px=unpacked,
         input_bytes=read,
         recordings=_recordings(survey),
     )

@@ -31,20 +31,22 @@ def choose_sample(frames: Sequence[Frame], count: int) -> tuple[Chosen, ...]:
     """
     if count < 1 or not frames:
         return ()
-    streams: dict[tuple[str, str], list[Frame]] = defaultdict(list)
-    for frame in frames:
-        streams[frame.stream].append(frame)
+    streams: dict[tuple[str, str], list[int]] = defaultdict(list)
+    pixels: list[int] = []
+    # Places instead of frames, of which a million would fill half a gigabyte.
+    for place, frame in enumerate(frames):
+        streams[frame.stream].append(place)
+        pixels.append(frame.size_wh_px[0] * frame.size_wh_px[1])
     members = list(streams.values())
     if count < len(members):
         members = [members[place] for place in middles(len(members), count)]
     shares = _shares([len(group) for group in members], min(count, len(frames)))
-    total_px = sum(_pixels(frame) for frame in frames)
-    known_px = sum(_pixels(frame) for group in members for frame in group)
+    total_px, known_px = sum(pixels), sum(pixels[place] for group in members for place in group)
     found = []
     for group, share in zip(members, shares, strict=True):
         taken = [group[place] for place in middles(len(group), share)]
-        group_px, taken_px = (sum(_pixels(frame) for frame in some) for some in (group, taken))
-        found += [Chosen(frame, _pixels(frame) / taken_px * group_px * total_px / known_px) for frame in taken]
+        group_px, taken_px = (sum(pixels[place] for place in some) for some in (group, taken))
+        found += [Chosen(frames[place], pixels[place] / taken_px * group_px * total_px / known_px) for place in taken]
     return tuple(found)
 
 
@@ -65,7 +67,3 @@ def _shares(sizes: Sequence[int], count: int) -> list[int]:
 def middles(length: int, count: int) -> list[int]:
     """The places in the middle of `count` equal stretches."""
     return [(2 * number + 1) * length // (2 * count) for number in range(count)]
-
-
-def _pixels(frame: Frame) -> int:
-    return frame.size_wh_px[0] * frame.size_wh_px[1]
