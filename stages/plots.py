@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,6 @@ def draw_length_over_area(path: Path, curve: Sequence[DetectionScores], *, title
     axes.axhline(LENGTH_WANTED, color="grey", linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1.005))
     axes.legend(loc="lower right", frameon=False)
-    save(figure, path)
-
-
-def draw_bars(path: Path, heights: Mapping[str, float], *, title: str, y_label: str) -> None:
-    """Named bars, in the order given."""
-    figure, axes = _figure(title, "", y_label)
-    axes.bar(range(len(heights)), list(heights.values()))
-    axes.set_xticks(range(len(heights)), list(heights), rotation=40, ha="right")
     save(figure, path)
 
 
