@@ -39,9 +39,9 @@ class Piece:
     cut: tuple[bool, bool]
 
     @property
-    def output_xy(self) -> FloatArray:
-        """(M, 2) vertices in output coordinates."""
-        return self.frame.placement.to_output_xy(self.local_xy)
+    def along_m(self) -> float:
+        """Chainage of where its frame counts from; 0 where that is not known."""
+        return self.frame.chainage_m or 0.0
 
     def at_vertices(self, values: FloatArray) -> FloatArray:
         """Values (N,) or (N, k) of the crack's vertices at those of the piece."""

@@ -105,7 +105,7 @@ def _assembled(rules: Rules, recordings: Sequence[Recording], journal: Journal, 
 def _outcomes(survey: Survey, rows: Mapping[str, JournalRow], twins: Mapping[str, str]) -> list[FrameOutcome]:
     """What became of each frame, along the route."""
     placed = [_outcome(frame, rows.get(frame.key), twins.get(frame.key)) for frame in survey.frames]
-    outcomes, _ = along_route(placed, (), survey.routing)
+    outcomes = along_route(placed, survey.routing)
     for frame, reason in survey.unplaced:
         outcomes.append(_without_position(frame, rows.get(frame.key), reason, twins.get(frame.key)))
     return outcomes + [_unplaced(survey, key, reason) for key, reason in survey.skipped]

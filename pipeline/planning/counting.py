@@ -110,7 +110,7 @@ def _is_tiff(path: Path) -> bool:
 def _recordings(survey: Survey) -> tuple[RecordingCount, ...]:
     outcomes = [FrameOutcome(frame, "ok") for frame in survey.frames]
     outcomes += [FrameOutcome(survey.unplaced_frame(key), "skipped", reason) for key, reason in survey.skipped]
-    outcomes, _ = along_route(outcomes, (), survey.routing)
+    outcomes = along_route(outcomes, survey.routing)
     by_road: dict[str, list[FrameOutcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.frame.chainage_m is not None:

@@ -61,7 +61,8 @@ def survey(lines_on_road, frames, **kwargs):
 
 def merged(per_frame, **settings) -> tuple[RoadCrack, ...]:
     of = {frame.key: cracks for frame, cracks in per_frame}
-    return merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings(**settings))
+    found = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings(**settings))
+    return tuple(found.cracks())
 
 
 FRAMES = [road_frame(c) for c in (0.0, 2.0, 4.0, 6.0)]
