@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,9 +50,9 @@ def _width_lists(cracks: CrackColumns, name: str) -> list[str | None]:
     rounded = cracks[name].round(2).tolist()
     ends = cracks.ends.tolist()
     known = cracks.known[name].tolist()
+    # A list of finite numbers is the same text in Python and in JSON.
     return [
-        json.dumps(rounded[start:end]) if there else None
-        for start, end, there in zip(ends[:-1], ends[1:], known, strict=True)
+        str(rounded[start:end]) if there else None for start, end, there in zip(ends[:-1], ends[1:], known, strict=True)
     ]
 
 
