@@ -78,12 +78,7 @@ def _lines(
     frames: Sequence[Frame], cracks_of: Callable[[Frame], Sequence[Crack]], settings: MergeSettings
 ) -> tuple[list[Piece], Lines]:
     """The pieces of one recording, frame by frame, and its lines made of them, in their final order."""
-    pieces = [
-        piece
-        for order, frame in enumerate(frames)
-        for crack in cracks_of(frame)
-        for piece in cut_to_strip(frame, order, crack)
-    ]
+    pieces = [piece for order, frame in enumerate(frames) for piece in cut_to_strip(frame, order, cracks_of(frame))]
     limits = JoinLimits(settings.join_gap_m, settings.join_angle_deg, settings.join_width_ratio)
     joined = chains(len(pieces), join_at_seams(frames, pieces, limits))
     lines = [line for line in joined if not _is_sliver(line, pieces, settings.least_piece_m)]
