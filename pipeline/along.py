@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 
 from crackmap.calibration.errors import require
 from crackmap.calibration.route import Route
-from crackmap.pipeline.polyline import weighted_mean
-from crackmap.pipeline.records import FrameOutcome, RoadCrack
-from crackmap.stages.polyline import vertex_weights
+from crackmap.pipeline.assembly.columns import CrackColumns
+from crackmap.pipeline.polyline import weighted_means
+from crackmap.pipeline.records import FrameOutcome
 from crackmap.stages.records import FloatArray
 
 LEAST_SCALE = 1e-3
@@ -62,14 +62,11 @@ class Routing:
     route: Route | None = None
 
 
-def along_route(
-    outcomes: Iterable[FrameOutcome], cracks: Iterable[RoadCrack], routing: Routing | None
-) -> tuple[list[FrameOutcome], tuple[RoadCrack, ...]]:
-    """Frames and cracks with chainage and offset along the route in place of those along the drive."""
+def along_route(outcomes: Iterable[FrameOutcome], routing: Routing | None) -> list[FrameOutcome]:
+    """Frames with chainage and offset along the route in place of those along the drive."""
     if routing is None:
-        return list(outcomes), tuple(cracks)
-    along = _with_offsets([_frame_along(outcome, routing) for outcome in outcomes], routing)
-    return along, _cracks_along(tuple(cracks), routing)
+        return list(outcomes)
+    return _with_offsets([_frame_along(outcome, routing) for outcome in outcomes], routing)
 
 
 def _frame_along(outcome: FrameOutcome, routing: Routing) -> FrameOutcome:
@@ -103,36 +100,32 @@ def _with_offsets(outcomes: Sequence[FrameOutcome], routing: Routing) -> list[Fr
     return found
 
 
-def _cracks_along(cracks: Sequence[RoadCrack], routing: Routing) -> tuple[RoadCrack, ...]:
-    linear = [_crack_along(crack, routing.drives.get(crack.recording)) for crack in cracks]
-    if routing.route is None:
-        return tuple(linear)
-    placed = [crack for crack in linear if crack.chainage_at_m is not None]
-    if not placed:
-        return tuple(linear)
-    near = np.concatenate([np.asarray(crack.chainage_at_m) for crack in placed])
-    located = routing.route.locate(np.concatenate([crack.line_xy for crack in placed]), near_chainage_m=near)
-    ends = np.cumsum([len(crack.line_xy) for crack in placed])
-    exact = {
-        crack.crack_id: _with_places(crack, located.chainage_m[end - len(crack.line_xy) : end],
-                                     located.offset_m[end - len(crack.line_xy) : end])
-        for crack, end in zip(placed, ends.tolist(), strict=True)
-    }  # fmt: skip
-    return tuple(exact.get(crack.crack_id, crack) for crack in linear)
-
-
-def _crack_along(crack: RoadCrack, drive: Drive | None) -> RoadCrack:
-    if drive is None or crack.chainage_at_m is None or crack.offset_at_m is None:
-        return crack
-    return _with_places(crack, drive.to_chainage_m(crack.chainage_at_m), drive.direction * crack.offset_at_m)
-
-
-def _with_places(crack: RoadCrack, chainage_m: FloatArray, offset_m: FloatArray) -> RoadCrack:
-    return replace(
-        crack,
-        chainage_from_m=float(chainage_m.min()),
-        chainage_to_m=float(chainage_m.max()),
-        offset_m=weighted_mean(offset_m, vertex_weights(crack.line_xy)),
-        chainage_at_m=np.ascontiguousarray(chainage_m),
-        offset_at_m=np.ascontiguousarray(offset_m),
-    )
+def cracks_along_route(cracks: CrackColumns, routing: Routing | None) -> CrackColumns:
+    """Cracks with chainage and offset along the route in place of those along the drive."""
+    placed = cracks.known["chainage_at_m"]
+    if routing is None or not placed.any():
+        return cracks
+    chainage_m, offset_m = cracks["chainage_at_m"].copy(), cracks["offset_at_m"].copy()
+    of_vertex = np.repeat(np.arange(len(cracks)), np.diff(cracks.ends))
+    recordings = np.array(cracks.plain["recording"], object)
+    moved = np.zeros(len(cracks), bool)
+    for recording, drive in routing.drives.items():
+        driven = placed & (recordings == recording)
+        chosen = driven[of_vertex]
+        chainage_m[chosen] = drive.to_chainage_m(chainage_m[chosen])
+        offset_m[chosen] *= drive.direction
+        moved |= driven
+    if routing.route is not None:
+        chosen = placed[of_vertex]
+        located = routing.route.locate(cracks["line_xy"][chosen], near_chainage_m=chainage_m[chosen])
+        chainage_m[chosen], offset_m[chosen] = located.chainage_m, located.offset_m
+        moved = placed
+    means_m = weighted_means(offset_m, cracks["line_xy"], cracks.ends)
+    changed = {
+        "chainage_at_m": chainage_m,
+        "offset_at_m": offset_m,
+        "chainage_from_m": np.minimum.reduceat(chainage_m, cracks.ends[:-1]),
+        "chainage_to_m": np.maximum.reduceat(chainage_m, cracks.ends[:-1]),
+        "offset_m": np.where(moved, means_m, cracks["offset_m"]),
+    }
+    return replace(cracks, arrays={**cracks.arrays, **changed})

@@ -79,13 +79,13 @@ class Frames(FrameSequence):
             keys: of the frames.
             numbers: (N, 8) origin x and y, azimuth, distance along the drive, strip from and to, time, uncertainty of
                 the place; nan where unknown.
-            kinds: (N,) index into `shared`.
-            shared: what is the same for many frames.
+            kinds: (N,) which of `shared` each frame has.
+            shared: every combination of size, recording, ground plane, camera and lane once.
             spelled: key -> file, where the file system spells it otherwise.
         """
         self._root, self._keys, self._numbers, self._kinds = root, keys, numbers, kinds
         self._shared, self._spelled = shared, spelled
-        self._before = os.path.join(root, "")  # noqa: PTH118
+        self._prefix = os.path.join(root, "")  # noqa: PTH118
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -105,7 +105,7 @@ class Frames(FrameSequence):
         # nan alone is not equal to itself.
         return Frame(
             key,
-            self._before + self._spelled.get(key, key),
+            self._prefix + self._spelled.get(key, key),
             shared.size_wh_px,
             shared.recording,
             Placement((x, y), azimuth),
@@ -148,6 +148,7 @@ class Frames(FrameSequence):
         yield from self._runs([kind.recording for kind in self._shared])
 
     def _runs(self, of_kind: Sequence[Any]) -> Iterator[tuple[Any, slice]]:
+        """Stretches of frames whose kinds have one name; several kinds may, a recording with two sizes for one."""
         numbers = {name: number for number, name in enumerate(dict.fromkeys(of_kind))}
         found = np.array([numbers[name] for name in of_kind], np.intp)[self._kinds]
         edges = [0, *(np.flatnonzero(np.diff(found)) + 1).tolist(), len(found)]
@@ -164,9 +165,9 @@ class Frames(FrameSequence):
         camera = np.array([cameras[kind.camera] for kind in self._shared], np.intp)
         drive_m = np.nan_to_num(self.drive_m, nan=0.0)
         order = np.lexsort((drive_m, camera[self._kinds], recording[self._kinds]))
-        return self if np.array_equal(order, np.arange(len(self))) else self.rows(order)
+        return self if np.array_equal(order, np.arange(len(self))) else self.take(order)
 
-    def rows(self, chosen: NDArray[Any]) -> Frames:
+    def take(self, chosen: NDArray[Any]) -> Frames:
         """Those with the given indices, or where it is True, in that order."""
         places = np.arange(len(self))[chosen]
         keys = [self._keys[place] for place in places.tolist()]

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase, translate
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.config import CameraConfig, FramesConfig, PositionConfig
@@ -35,16 +36,6 @@ RUN_FOLDERS = ("masks", "strips")
 NAMES_S, NAME_S = 10.0, 0.001
 """Longest time that reading names by a pattern may take, and the share of each name; it takes some 5 µs."""
 
-
-class OfRecording(Protocol):
-    """What belongs to a recording: an entry, a frame."""
-
-    @property
-    def recording(self) -> str:
-        """Its name."""
-
-
-_Recorded = TypeVar("_Recorded", bound=OfRecording)
 
 Skipped = tuple[str, str]
 """Key of an image that cannot be a frame, and why."""
@@ -102,7 +93,7 @@ class Listing:
     """The images of a survey.
 
     Attributes:
-        entries: by recording, chainage, time, sequence and name.
+        entries: by recording, camera, chainage, time, sequence and name.
         skipped: images whose name or header cannot be read, and why, by key.
         unreadable: keys of those whose header cannot be read.
         links: links to files and folders that were not followed.
@@ -225,11 +216,11 @@ def _out_of_patience(_signal: int, _frame: object) -> None:
     raise TimeoutError
 
 
-def by_recording(items: Iterable[_Recorded]) -> dict[str, list[_Recorded]]:
-    """Entries or frames by their recording, in the order of its first one."""
-    groups: dict[str, list[_Recorded]] = {}
-    for item in items:
-        groups.setdefault(item.recording, []).append(item)
+def by_recording(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Entries by their recording, in the order of its first one."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.recording, []).append(entry)
     return groups
 
 
@@ -257,20 +248,28 @@ def _files(root: Path, *, follow_links: bool) -> tuple[list[str], int]:
                 continue
             gone_through.add(real)
         found = {item.name: item for item in _in_folder(folder) if not item.name.startswith(".")}
-        produced = RUN_FOLDERS if RUN_FILE in found else ()
+        folders = {name for name, item in found.items() if _is_folder(item)}
+        produced = RUN_FOLDERS if RUN_FILE in found.keys() - folders else ()
         if produced and below:
             continue
         inner: list[str] = []
         for name, item in found.items():
-            is_folder = item.is_dir()
-            if is_folder and name in produced:
+            if name in folders and name in produced:
                 continue
             if item.is_symlink() and not follow_links:
                 links += 1
                 continue
-            (inner if is_folder else files).append(f"{below}/{name}" if below else name)
+            (inner if name in folders else files).append(f"{below}/{name}" if below else name)
         waiting += sorted(inner, reverse=True)
     return sorted(files), links
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:
+        # A link that leads back to itself.
+        return False
 
 
 def _in_folder(folder: str) -> list[os.DirEntry[str]]:
@@ -350,7 +349,7 @@ def _of_camera(entry: Entry, frames: FramesConfig, cameras: Mapping[str, CameraC
         same = [folder for folder in folders if fnmatchcase(folder.lower(), part.lower())]
         if same and part.strip("*?"):
             folders.remove(same[0])
-    return entry._replace(camera=camera, recording="/".join(folders) or name)
+    return entry._replace(camera=camera, recording=sys.intern("/".join(folders) or name))
 
 
 def _camera_of(entry: Entry, cameras: Mapping[str, CameraConfig]) -> str:
@@ -437,10 +436,18 @@ def _number(said: dict[str, str | None], group: str) -> float | None:
 
 
 def _in_order(entries: list[Entry]) -> list[Entry]:
-    """By recording first: the keys to sort a million by at once would take more memory than the entries."""
+    """By recording, then as `_order` says.
+
+    Keys to sort by take more memory than the entries: so they are made for one recording at a time, and kept only where
+    its names, as text, are in another order.
+    """
     groups = by_recording(entries)
-    names = sorted(groups, key=lambda name: (natural_key(name), name))
-    return [entry for name in names for entry in sorted(groups[name], key=_order)]
+    found: list[Entry] = []
+    for name in sorted(groups, key=lambda name: (natural_key(name), name)):
+        group = groups[name]
+        ordered = all(before <= after for before, after in pairwise(map(_order, group)))
+        found += group if ordered else sorted(group, key=_order)
+    return found
 
 
 def _order(entry: Entry) -> tuple[str, float, float, list[str | int], list[str | int]]:

@@ -10,7 +10,8 @@ import numpy as np
 import shapely
 
 from crackmap.calibration.errors import require
-from crackmap.pipeline.records import RoadCrack, RoadNetwork, Section
+from crackmap.pipeline.assembly.columns import CrackColumns
+from crackmap.pipeline.records import RoadNetwork, Section
 from crackmap.stages.measure.networks import Network, find_networks
 from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import FloatArray
@@ -61,8 +62,8 @@ _DEFAULTS = NetworkSettings()
 
 
 def find_patterns(
-    cracks: Sequence[RoadCrack], *, settings: NetworkSettings = _DEFAULTS
-) -> tuple[tuple[RoadCrack, ...], tuple[RoadNetwork, ...]]:
+    cracks: CrackColumns, *, settings: NetworkSettings = _DEFAULTS
+) -> tuple[CrackColumns, tuple[RoadNetwork, ...]]:
     """The cracks with the patterns they belong to, and the patterns.
 
     Cracks of one recording are looked at together, those of a frame without chainage by themselves: two recordings,
@@ -75,16 +76,17 @@ def find_patterns(
     Returns:
         The cracks in the order given, and the patterns, named «P0001»..., in the order of their first cracks.
     """
+    placed, recordings, keys = cracks.known["chainage_at_m"], cracks.plain["recording"], cracks.plain["frame_keys"]
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, crack in enumerate(cracks):
-        if crack.length_m is not None and crack.open:
-            groups[crack.recording, "" if crack.chainage_at_m is not None else crack.frame_keys[0]].append(index)
+    for index in np.flatnonzero(cracks.known["length_m"] & cracks.open).tolist():
+        groups[recordings[index], "" if placed[index] else keys[index][0]].append(index)
+    lines = np.split(cracks["line_xy"], cracks.ends[1:-1])
     found = []
     for members in groups.values():
-        pixel_m = _pixel_m([cracks[index] for index in members])
+        pixel_m = _pixel_m(cracks["gsd_mm"][members])
         snap_m = max(settings.snap_m, SNAP_PIXELS * pixel_m)
         networks = find_networks(
-            [cracks[index].line_xy for index in members],
+            [lines[index] for index in members],
             snap=snap_m,
             max_cell=max(settings.max_cell_m, 2 * snap_m),
             min_cells=settings.min_cells,
@@ -94,7 +96,7 @@ def find_patterns(
     found.sort(key=lambda item: item[0].members)
     named = [(f"P{number:04d}", *item) for number, item in enumerate(found, start=1)]
     patterns = tuple(_road_network(name, network, cracks, snap_m) for name, network, snap_m in named)
-    return _with_names(cracks, [(name, network) for name, network, _ in named]), patterns
+    return _with_names(cracks, lines, [(name, network) for name, network, _ in named]), patterns
 
 
 def with_pattern_areas(sections: Sequence[Section], patterns: Sequence[RoadNetwork]) -> tuple[Section, ...]:
@@ -123,20 +125,21 @@ def polygon_of(pattern: RoadNetwork) -> shapely.Polygon:
     return shapely.Polygon(pattern.outline_xy, pattern.holes_xy)
 
 
-def _pixel_m(cracks: Sequence[RoadCrack]) -> float:
-    """Median of the longer sides of the pixels; 0 where none is known."""
-    pixels_mm = [max(crack.gsd_mm) for crack in cracks if crack.gsd_mm is not None]
-    return float(np.median(pixels_mm)) / 1e3 if pixels_mm else 0.0
+def _pixel_m(gsd_mm: FloatArray) -> float:
+    """Median of the longer sides of pixels (n, 2); 0 where none is known."""
+    sides = gsd_mm.max(axis=1)
+    sides = sides[~np.isnan(sides)]
+    return float(np.median(sides)) / 1e3 if len(sides) else 0.0
 
 
-def _road_network(name: str, network: Network, cracks: Sequence[RoadCrack], snap_m: float) -> RoadNetwork:
+def _road_network(name: str, network: Network, cracks: CrackColumns, snap_m: float) -> RoadNetwork:
     near = shapely.buffer(network.outline, snap_m)
     shapely.prepare(near)
     length_m = float(network.length_inside.sum())
     width_mm = confidence = 0.0
     chainage: list[FloatArray] = []
-    for index, inside_m in zip(network.members, (network.length_inside / length_m).tolist(), strict=True):
-        crack = cracks[index]
+    shares = (network.length_inside / length_m).tolist()
+    for crack, inside_m in zip(cracks.cracks(network.members), shares, strict=True):
         inside = shapely.contains_xy(near, crack.line_xy)
         if not inside.any():
             # It only passes between two of its vertices.
@@ -152,7 +155,7 @@ def _road_network(name: str, network: Network, cracks: Sequence[RoadCrack], snap
     return RoadNetwork(
         pattern_id=name,
         kind=ALLIGATOR if side_m < BLOCK_CELL_M else BLOCK,
-        recording=cracks[network.members[0]].recording,
+        recording=cracks.plain["recording"][network.members[0]],
         outline_xy=shapely.get_coordinates(network.outline.exterior),
         holes_xy=tuple(shapely.get_coordinates(ring) for ring in network.outline.interiors),
         cell_count=network.cell_count,
@@ -166,13 +169,14 @@ def _road_network(name: str, network: Network, cracks: Sequence[RoadCrack], snap
     )
 
 
-def _with_names(cracks: Sequence[RoadCrack], named: Sequence[tuple[str, Network]]) -> tuple[RoadCrack, ...]:
+def _with_names(
+    cracks: CrackColumns, lines: Sequence[FloatArray], named: Sequence[tuple[str, Network]]
+) -> CrackColumns:
     most: dict[int, tuple[float, str]] = {}
     for name, network in named:
         for index, inside_m in zip(network.members, network.length_inside.tolist(), strict=True):
-            line = float(shapely.length(shapely.LineString(cracks[index].line_xy)))
+            line = float(shapely.length(shapely.LineString(lines[index])))
             if inside_m >= MEMBER_SHARE * line and inside_m > most.get(index, (0.0, ""))[0]:
                 most[index] = (inside_m, name)
-    return tuple(
-        replace(crack, pattern_id=most[index][1]) if index in most else crack for index, crack in enumerate(cracks)
-    )
+    names = [most[index][1] if index in most else "" for index in range(len(cracks))]
+    return replace(cracks, plain={**cracks.plain, "pattern_id": names})

@@ -105,7 +105,7 @@ def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:
     for recording, part in layout.frames.recordings():
         members = np.arange(len(layout.frames))[part]
         members = members[np.argsort(np.nan_to_num(layout.frames.drive_m[part]), kind="stable")]
-        lost, drive = _follow(recording, layout.frames.rows(members), config, route, notes)
+        lost, drive = _follow(recording, layout.frames.take(members), config, route, notes)
         skipped += lost
         gone = {key for key, _ in lost}
         on[part] = [key not in gone for key in layout.frames.keys[part]]
@@ -117,7 +117,7 @@ def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:
             "line, and are its coordinates in the CRS that the file says?"
         )
     # Strips again: one must not reach over road that has been cut off.
-    placed, blind = with_strips(layout.frames.rows(on))
+    placed, blind = with_strips(layout.frames.take(on))
     return replace(
         layout,
         frames=placed,

@@ -52,9 +52,9 @@ def _cut_quad(frame: Frame, bounds: Interval) -> FloatArray:
     if not len(polygon):
         return polygon
     low, high = sorted((bound - frame.chainage_at(0.0)) / frame.chainage_scale for bound in bounds)
-    points = polygon
+    points = np.concatenate([polygon, polygon[:1]])
     if polygon[:, 1].min() < low or polygon[:, 1].max() > high:
         points = shapely.get_coordinates(shapely.clip_by_rect(shapely.Polygon(polygon), -1e6, low, 1e6, high))
-    if len(points) < 3:
+    if len(points) < 4:
         return np.empty((0, 2))
     return frame.placement.to_output_xy(near_and_far_edge(points))

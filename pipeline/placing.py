@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,10 +122,15 @@ def directions(known: Sequence[Entry], direction: str) -> dict[str, int]:
         if not timed:
             found[recording] = 1
             continue
-        entries.sort(key=lambda entry: (entry.time_s or 0.0, natural_key(entry.sequence), entry.chainage_m or 0.0))
+        if not all(before <= after for before, after in pairwise(map(_driven, entries))):
+            entries.sort(key=_driven)
         rises = np.sign(np.diff([entry.chainage_m for entry in entries]))
         found[recording] = -1 if rises.sum() < 0 else 1
     return found
+
+
+def _driven(entry: Entry) -> tuple[float, list[str | int], float]:
+    return entry.time_s or 0.0, natural_key(entry.sequence), entry.chainage_m or 0.0
 
 
 def straight_drive(sign: int) -> Drive:
@@ -234,7 +240,7 @@ def with_strips(frames: Frames) -> tuple[Frames, list[Skipped]]:
             blind += no_road(stream, frames.keys[part], error)
     require_road(bool(seeing.any()), blind)
     placed = frames.with_strips(owns_y_m)
-    return (placed if seeing.all() else placed.rows(seeing)), blind
+    return (placed if seeing.all() else placed.take(seeing)), blind
 
 
 def no_road(stream: tuple[str, str], keys: Sequence[str], error: CalibrationError) -> list[Skipped]:

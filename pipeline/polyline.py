@@ -6,7 +6,7 @@ numbers of a line (coordinates, widths, chainage) are read at the same places, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,3 +49,42 @@ def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> 
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(reached, share * reached[-1] * (1 - 1e-12))])
+
+
+def lines_by_size(ends: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yields (M,) numbers of the lines of one number of vertices k, and the numbers (M, k) of those.
+
+    Sums over the rows of such a table are those over one line, to the last bit.
+
+    Args:
+        ends: (n + 1,) number of the first vertex of each of n lines, and at last that of all vertices.
+    """
+    sizes = np.diff(ends)
+    for size in np.unique(sizes).tolist():
+        numbers = np.flatnonzero(sizes == size)
+        yield numbers, ends[numbers][:, None] + np.arange(size)
+
+
+def lengths_of_lines(lines_xy: FloatArray) -> FloatArray:
+    """(M, k - 1) lengths of the segments of lines (M, k, 2)."""
+    steps = lines_xy[:, 1:] - lines_xy[:, :-1]
+    return np.asarray(np.hypot(steps[..., 0], steps[..., 1]), np.float64)
+
+
+def weights_of_lines(lines_xy: FloatArray) -> FloatArray:
+    """(M, k) `vertex_weights` of lines (M, k, 2)."""
+    halves = lengths_of_lines(lines_xy) / 2
+    weights = np.zeros(lines_xy.shape[:2])
+    weights[:, :-1] += halves
+    weights[:, 1:] += halves
+    weights[~weights.any(axis=1)] = 1.0
+    return weights
+
+
+def weighted_means(values: FloatArray, line_xy: FloatArray, ends: NDArray[np.int64]) -> FloatArray:
+    """(n,) `weighted_mean` along each of n lines of values (vertices,) at the vertices (vertices, 2) of all."""
+    found = np.empty(len(ends) - 1)
+    for numbers, vertices in lines_by_size(ends):
+        weights = weights_of_lines(line_xy[vertices])
+        found[numbers] = np.vecdot(values[vertices], weights) / weights.sum(axis=1)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -19,6 +19,9 @@ TANGENT_SPAN_M = 0.25
 _ASIDE = 0.6
 """Of the greatest gap: along their course two frames may disagree by all of it (the track's error is greatest there),
 sideways by less, or the neighbour in a field of cracks is taken for the continuation."""
+
+_ROUNDING_M = 1e-6
+"""Two ways to the same map coordinates differ by less."""
 
 EndKey = tuple[int, int]
 """Number of the piece, and 0 for its first or 1 for its last vertex."""
@@ -55,13 +58,21 @@ def join_at_seams(frames: Sequence[Frame], pieces: Sequence[Piece], limits: Join
         limits: what may be joined.
     """
     tops, bottoms = _seam_ends(pieces, limits.gap_m)
+    tips = _tips(pieces)
+    # Most ends have no other near them, and what else is to be known of an end takes long.
+    near_m = math.sqrt(2.0) * limits.gap_m + _ROUNDING_M
+    ends: dict[EndKey, _End] = {}
     candidates: list[tuple[float, EndKey, EndKey]] = []
     for near, far in _consecutive(frames):
-        for lower in tops.get(near, ()):
-            for upper in bottoms.get(far, ()):
-                cost = _cost(frames[near].placement, lower, upper, limits)
-                if cost is not None:
-                    candidates.append((cost, lower.key, upper.key))
+        for lower, upper in product(tops.get(near, ()), bottoms.get(far, ())):
+            if math.dist(tips[lower[0]][lower[1]], tips[upper[0]][upper[1]]) > near_m:
+                continue
+            for key in (lower, upper):
+                if key not in ends:
+                    ends[key] = _end(key, pieces[key[0]])
+            cost = _cost(frames[near].placement, ends[lower], ends[upper], limits)
+            if cost is not None:
+                candidates.append((cost, lower, upper))
     return _pair_up(sorted(candidates), len(pieces))
 
 
@@ -96,28 +107,39 @@ def _consecutive(frames: Sequence[Frame]) -> Iterator[tuple[int, int]]:
             yield near, far
 
 
-def _seam_ends(pieces: Sequence[Piece], gap_m: float) -> tuple[dict[int, list[_End]], dict[int, list[_End]]]:
+def _seam_ends(pieces: Sequence[Piece], gap_m: float) -> tuple[dict[int, list[EndKey]], dict[int, list[EndKey]]]:
     """Ends near the far edge, and ends near the near edge of their frame's strip, by frame."""
-    tops: dict[int, list[_End]] = {}
-    bottoms: dict[int, list[_End]] = {}
+    tops: dict[int, list[EndKey]] = {}
+    bottoms: dict[int, list[EndKey]] = {}
     for number, piece in enumerate(pieces):
         if piece.frame.owns_y_m is None or piece.crack.centreline_xy_m is None:
             continue
         low, high = piece.frame.owns_y_m
         for side in (0, 1):
             y = piece.local_xy[-side, 1]
-            at_top, at_bottom = high - y <= gap_m, y - low <= gap_m
-            if at_top or at_bottom:
-                end = _end(number, piece, side)
-                if at_top:
-                    tops.setdefault(piece.order, []).append(end)
-                if at_bottom:
-                    bottoms.setdefault(piece.order, []).append(end)
+            if high - y <= gap_m:
+                tops.setdefault(piece.order, []).append((number, side))
+            if y - low <= gap_m:
+                bottoms.setdefault(piece.order, []).append((number, side))
     return tops, bottoms
 
 
-def _end(number: int, piece: Piece, side: int) -> _End:
+def _tips(pieces: Sequence[Piece]) -> list[list[list[float]]]:
+    """Output coordinates of the two ends of each piece, but for rounding."""
+    if not pieces:
+        return []
+    local = np.array([piece.local_xy[[0, -1]] for piece in pieces])
+    azimuth = np.deg2rad([[piece.frame.placement.azimuth_deg] for piece in pieces])
+    origin = np.array([[piece.frame.placement.origin_xy] for piece in pieces])
+    x, y = local[..., 0], local[..., 1]
+    turned = [np.cos(azimuth) * x + np.sin(azimuth) * y, np.cos(azimuth) * y - np.sin(azimuth) * x]
+    ends: list[list[list[float]]] = (np.stack(turned, axis=-1) + origin).tolist()
+    return ends
+
+
+def _end(key: EndKey, piece: Piece) -> _End:
     """Direction and width are read on the whole crack, on both sides of a cut: a sliver alone has no direction."""
+    side = key[1]
     line = local_line(piece.frame, piece.crack)
     arc = np.concatenate([[0.0], np.cumsum(segment_lengths(line))])
     here = float(np.interp(piece.places[-side], np.arange(len(arc)), arc))
@@ -130,7 +152,7 @@ def _end(number: int, piece: Piece, side: int) -> _End:
     inside = np.linspace(span[0], here, 5)
     widths = np.zeros(5) if piece.crack.width_mm is None else np.interp(inside, arc, piece.crack.width_mm)
     pixel_mm = max(piece.crack.gsd_mm) if piece.crack.gsd_mm is not None else 0.0
-    return _End((number, side), (float(placed[0, 0]), float(placed[0, 1])),
+    return _End(key, (float(placed[0, 0]), float(placed[0, 1])),
                 (float(direction[0]), float(direction[1])), float(widths.mean()), pixel_mm,
                 piece.crack.sealed)  # fmt: skip
 

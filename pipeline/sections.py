@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.calibration.errors import require
+from crackmap.pipeline.assembly.columns import CrackColumns
 from crackmap.pipeline.coverage import MEASURED, Interval, Strip, extent, lost_lengths_m, overlap, seen_y_m, strips_of
 from crackmap.pipeline.footprint import area, footprint, visible_polygon_m
 from crackmap.pipeline.outlines import section_outline
-from crackmap.pipeline.polyline import places_with_crossings, read_at
+from crackmap.pipeline.polyline import lengths_of_lines, lines_by_size, places_with_crossings, read_at
 from crackmap.pipeline.records import CoordinateKind, FrameOutcome, OutputFrame, RoadCrack, Section
 from crackmap.pipeline.section_lists import ListedSection
 from crackmap.stages.polyline import segment_lengths
@@ -28,6 +28,9 @@ AXIS_TOLERANCE_DEG = 20.0
 
 TOUCH_M = 1e-6
 """A strip reaches into a section from this length on; below is rounding."""
+
+Quantities = tuple[float, float, float]
+"""Length (m), area (m2) and greatest width (mm)."""
 
 SHOWN_M = 0.05
 """Shorter losses are not named."""
@@ -94,7 +97,7 @@ def make_sections(
     seen = list(outcomes)
     alone = len(road_recordings(seen)) == 1
     found = sections_of_recordings(
-        seen, cracks, length_m=length_m, listed=listed, width_m=width_m, output=output, alone=alone
+        seen, CrackColumns.of(cracks), length_m=length_m, listed=listed, width_m=width_m, output=output, alone=alone
     )
     return (*found, *unreached_sections(seen, listed or ()))
 
@@ -107,7 +110,7 @@ def road_recordings(outcomes: Iterable[FrameOutcome]) -> set[str]:
 
 def sections_of_recordings(
     outcomes: Iterable[FrameOutcome],
-    cracks: Sequence[RoadCrack],
+    cracks: CrackColumns,
     *,
     alone: bool,
     length_m: float = 100.0,
@@ -140,8 +143,9 @@ def sections_of_recordings(
     }  # fmt: skip
     # On a route the edge of a strip has no single chainage: what reaches over the ends belongs to the end rows.
     ends = {} if listed is not None else {recording: extent(members) for recording, members in strips.items()}
-    tallies = _tally_by_chainage(cracks, cuts, ends)
-    own = _tally_by_frame(cracks)
+    counted = _Counted.of(cracks)
+    tallies = _tally_by_chainage(cracks, counted, cuts, ends)
+    own = _tally_by_frame(cracks, counted)
     sections: list[Section] = []
     for recording in sorted({*by_road, *placeless}):
         if recording in strips:
@@ -245,45 +249,86 @@ def _touched(strips: Sequence[Strip], cuts: Sequence[_Cut]) -> dict[int, list[St
     return touched
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Of each crack: the quantities of the whole, its class (or «joint», «sealed»), and its uncertainty over its length
+    (None if unknown).
+    """
+
+    quantities: Sequence[Quantities]
+    kinds: Sequence[str]
+    u_shares: Sequence[float | None]
+
+    @classmethod
+    def of(cls, cracks: CrackColumns) -> _Counted:
+        """Of all cracks; those without a ground scale have NaN."""
+        lengths = cracks["length_m"]
+        known = cracks.known["u_length_m"] & cracks.known["length_m"] & (lengths != 0.0)
+        u_shares = cracks["u_length_m"] / np.where(known, lengths, 1.0)
+        kinds = np.select([cracks["joint"], cracks["sealed"]], ["joint", "sealed"], _classes(cracks["orientation_deg"]))
+        shares = zip(u_shares.tolist(), known.tolist(), strict=True)
+        return cls(_whole_quantities(cracks), kinds.tolist(), [share if there else None for share, there in shares])
+
+    def add(self, tally: _Tally, number: int, part: Quantities | None = None) -> None:
+        """Adds a crack, or a part of it; of joints and seals the length alone. The whole of one counts as one."""
+        kind, (length_m, area_m2, max_width_mm) = self.kinds[number], part or self.quantities[number]
+        if kind == "joint":
+            tally.joint_m += length_m
+        elif kind == "sealed":
+            tally.sealed_m += length_m
+        else:
+            tally.add(length_m, area_m2, max_width_mm, kind, self.u_shares[number])
+            tally.count += part is None
+
+    def is_open(self, number: int) -> bool:
+        """Whether it is a crack, neither a joint nor sealed."""
+        return self.kinds[number] not in ("joint", "sealed")
+
+
 def _tally_by_chainage(
-    cracks: Sequence[RoadCrack], cuts: Mapping[str, Sequence[_Cut]], ends: Mapping[str, Interval]
+    cracks: CrackColumns, counted: _Counted, cuts: Mapping[str, Sequence[_Cut]], ends: Mapping[str, Interval]
 ) -> dict[tuple[str, int], _Tally]:
     """Quantities by recording and number of the section; what lies in none is left out."""
     tallies: dict[tuple[str, int], _Tally] = defaultdict(_Tally)
-    limits = {
-        recording: (np.array([cut.bounds[0] for cut in of_road]), np.array([cut.bounds[1] for cut in of_road]))
-        for recording, of_road in cuts.items()
-    }
-    bounds = {recording: (low.tolist(), high.tolist()) for recording, (low, high) in limits.items()}
-    for crack in cracks:
-        if crack.chainage_at_m is None or crack.width_mm is None or crack.length_m is None:
-            continue
-        if crack.recording not in limits:
-            continue
-        low, high = ends.get(crack.recording, (-math.inf, math.inf))
-        chainage = np.clip(crack.chainage_at_m, low, max(low, high - TOUCH_M))
-        starts, stops = limits[crack.recording]
-        least, greatest = float(chainage.min()), float(chainage.max())
-        first = _one_number_at(least, bounds[crack.recording])
-        if first >= 0 and first == _one_number_at(greatest, bounds[crack.recording]):
-            lengths = _scaled_lengths(crack.line_xy, crack.length_m)
-            _count(tallies[crack.recording, first], crack, _quantities(lengths, crack.width_mm))
-            tallies[crack.recording, first].count += crack.open
-            continue
-        inside = slice(*np.searchsorted(starts, [least, greatest])), slice(*np.searchsorted(stops, [least, greatest]))
-        levels = sorted({*starts[inside[0]].tolist(), *stops[inside[1]].tolist()})
-        places = places_with_crossings(chainage, levels)
-        middle = (read_at(places[:-1], chainage) + read_at(places[1:], chainage)) / 2
-        number = _number_at(middle, starts, stops)
-        widths = read_at(places, crack.width_mm)
-        lengths = _scaled_lengths(read_at(places, crack.line_xy), crack.length_m)
-        for index in np.unique(number[number >= 0]):
-            of_section = number == index
-            _count(tallies[crack.recording, int(index)], crack, _quantities(lengths, widths, of_section))
-        centre = _one_number_at((least + greatest) / 2, bounds[crack.recording])
-        if centre >= 0:
-            tallies[crack.recording, centre].count += crack.open
+    metric = cracks.known["chainage_at_m"] & cracks.known["length_m"]
+    recordings = np.array(cracks.plain["recording"], object)
+    for recording, of_road in cuts.items():
+        starts, stops = (np.array([cut.bounds[side] for cut in of_road]) for side in (0, 1))
+        low, high = ends.get(recording, (-math.inf, math.inf))
+        chainage = np.clip(cracks["chainage_at_m"], low, max(low, high - TOUCH_M))
+        least, greatest = (
+            found.reduceat(chainage, cracks.ends[:-1]) if len(cracks) else np.empty(0)
+            for found in (np.minimum, np.maximum)
+        )
+        first, last, centre = (
+            _number_at(places, starts, stops) for places in (least, greatest, (least + greatest) / 2)
+        )
+        for number in np.flatnonzero(metric & (recordings == recording)).tolist():
+            if first[number] >= 0 and first[number] == last[number]:
+                counted.add(tallies[recording, int(first[number])], number)
+                continue
+            inside = slice(cracks.ends[number], cracks.ends[number + 1])
+            for index, part in _parts(cracks, number, chainage[inside], starts, stops):
+                counted.add(tallies[recording, index], number, part)
+            if centre[number] >= 0:
+                tallies[recording, int(centre[number])].count += counted.is_open(number)
     return tallies
+
+
+def _parts(
+    cracks: CrackColumns, number: int, chainage: FloatArray, starts: FloatArray, stops: FloatArray
+) -> Iterator[tuple[int, Quantities]]:
+    """Yields number of the section and quantities of every part of a crack that lies in one."""
+    vertices = slice(cracks.ends[number], cracks.ends[number + 1])
+    reached = [float(chainage.min()), float(chainage.max())]
+    inside = slice(*np.searchsorted(starts, reached)), slice(*np.searchsorted(stops, reached))
+    levels = sorted({*starts[inside[0]].tolist(), *stops[inside[1]].tolist()})
+    places = places_with_crossings(chainage, levels)
+    section = _number_at((read_at(places[:-1], chainage) + read_at(places[1:], chainage)) / 2, starts, stops)
+    widths = read_at(places, cracks["width_mm"][vertices])
+    lengths = _scaled_lengths(read_at(places, cracks["line_xy"][vertices]), float(cracks["length_m"][number]))
+    for index in np.unique(section[section >= 0]).tolist():
+        yield index, _quantities(lengths, widths, section == index)
 
 
 def _number_at(chainage: FloatArray, starts: FloatArray, stops: FloatArray) -> NDArray[np.int64]:
@@ -294,33 +339,11 @@ def _number_at(chainage: FloatArray, starts: FloatArray, stops: FloatArray) -> N
     return np.where((number >= 0) & (chainage < stops[np.maximum(number, 0)]), number, -1)
 
 
-def _one_number_at(chainage: float, bounds: tuple[list[float], list[float]]) -> int:
-    """`_number_at` of one place, of starts and stops as plain numbers: most cracks lie in one section."""
-    starts, stops = bounds
-    number = bisect_right(starts, chainage) - 1
-    return number if number >= 0 and chainage < stops[number] else -1
-
-
-def _tally_by_frame(cracks: Sequence[RoadCrack]) -> dict[str, _Tally]:
+def _tally_by_frame(cracks: CrackColumns, counted: _Counted) -> dict[str, _Tally]:
     tallies: dict[str, _Tally] = defaultdict(_Tally)
-    for crack in cracks:
-        if crack.chainage_at_m is not None or crack.width_mm is None or crack.length_m is None:
-            continue
-        tally = tallies[crack.frame_keys[0]]
-        _count(tally, crack, _quantities(_scaled_lengths(crack.line_xy, crack.length_m), crack.width_mm))
-        tally.count += crack.open
+    for number in np.flatnonzero(~cracks.known["chainage_at_m"] & cracks.known["length_m"]).tolist():
+        counted.add(tallies[cracks.plain["frame_keys"][number][0]], number)
     return tallies
-
-
-def _count(tally: _Tally, crack: RoadCrack, quantities: tuple[float, float, float]) -> None:
-    """Adds length, area and greatest width of a crack, or of a part of it; of joints and seals the length alone."""
-    if crack.joint:
-        tally.joint_m += quantities[0]
-    elif crack.sealed:
-        tally.sealed_m += quantities[0]
-    else:
-        known = crack.u_length_m is not None and crack.length_m
-        tally.add(*quantities, _class_of(crack), (crack.u_length_m or 0.0) / (crack.length_m or 1.0) if known else None)
 
 
 def _scaled_lengths(line_xy: FloatArray, length_m: float) -> FloatArray:
@@ -330,22 +353,32 @@ def _scaled_lengths(line_xy: FloatArray, length_m: float) -> FloatArray:
     return lengths * (length_m / total) if total > 0 else np.full(len(lengths), length_m / len(lengths))
 
 
-def _quantities(
-    lengths: FloatArray, widths: FloatArray, chosen: NDArray[np.bool_] | None = None
-) -> tuple[float, float, float]:
-    """Length (m), area (m2) and greatest width (mm) of a line, or of its chosen segments."""
-    starts, ends = widths[:-1], widths[1:]
-    if chosen is not None:
-        lengths, starts, ends = lengths[chosen], starts[chosen], ends[chosen]
+def _quantities(lengths: FloatArray, widths: FloatArray, chosen: NDArray[np.bool_]) -> Quantities:
+    """Length (m), area (m2) and greatest width (mm) of the chosen segments of a line."""
+    lengths, starts, ends = lengths[chosen], widths[:-1][chosen], widths[1:][chosen]
     area_m2 = float(lengths @ (starts + ends)) / 2e3
     return float(lengths.sum()), area_m2, float(max(starts.max(), ends.max()))
 
 
-def _class_of(crack: RoadCrack) -> str:
-    from_axis = min(crack.orientation_deg, 180.0 - crack.orientation_deg)
-    if from_axis <= AXIS_TOLERANCE_DEG:
-        return "longitudinal"
-    return "transverse" if from_axis >= 90.0 - AXIS_TOLERANCE_DEG else "other"
+def _whole_quantities(cracks: CrackColumns) -> list[Quantities]:
+    """`_quantities` of every crack, all its segments chosen; NaN for those without a ground scale."""
+    found = np.empty((len(cracks), 3))
+    for numbers, vertices in lines_by_size(cracks.ends):
+        widths, length_m = cracks["width_mm"][vertices], cracks["length_m"][numbers]
+        lengths = lengths_of_lines(cracks["line_xy"][vertices])
+        total = lengths.sum(axis=1)
+        lengths *= (length_m / np.where(total > 0, total, 1.0))[:, None]
+        lengths[total <= 0] = (length_m[total <= 0] / lengths.shape[1])[:, None]
+        area_m2 = np.vecdot(lengths, widths[:, :-1] + widths[:, 1:]) / 2e3
+        found[numbers] = np.column_stack([lengths.sum(axis=1), area_m2, widths.max(axis=1)])
+    return [(length_m, area_m2, width_mm) for length_m, area_m2, width_mm in found.tolist()]
+
+
+def _classes(orientation_deg: FloatArray) -> NDArray[np.str_]:
+    """(n,) class of each direction."""
+    from_axis = np.minimum(orientation_deg, 180.0 - orientation_deg)
+    along, across = from_axis <= AXIS_TOLERANCE_DEG, from_axis >= 90.0 - AXIS_TOLERANCE_DEG
+    return np.select([along, across], ["longitudinal", "transverse"], "other")
 
 
 def _frame_section(outcome: FrameOutcome, tally: _Tally, *, directed: bool) -> Section:

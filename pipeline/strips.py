@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +40,9 @@ class Piece:
     cut: tuple[bool, bool]
 
     @property
-    def output_xy(self) -> FloatArray:
-        """(M, 2) vertices in output coordinates."""
-        return self.frame.placement.to_output_xy(self.local_xy)
+    def along_m(self) -> float:
+        """Chainage of where its frame counts from; 0 where that is not known."""
+        return self.frame.chainage_m or 0.0
 
     def at_vertices(self, values: FloatArray) -> FloatArray:
         """Values (N,) or (N, k) of the crack's vertices at those of the piece."""
@@ -64,16 +65,28 @@ def local_line(frame: Frame, crack: Crack) -> FloatArray:
     return crack.centreline_xy_px * [1.0, -1.0] + [0.0, float(frame.size_wh_px[1])]
 
 
-def cut_to_strip(frame: Frame, order: int, crack: Crack) -> list[Piece]:
-    """The pieces of a crack inside the frame's strip, from <= y < to, with new vertices exactly at its edges."""
-    line = local_line(frame, crack)
+def cut_to_strip(frame: Frame, order: int, cracks: Sequence[Crack]) -> list[Piece]:
+    """The pieces of a frame's cracks inside its strip, from <= y < to, with new vertices exactly at its edges."""
+    if not cracks:
+        return []
+    lines = [local_line(frame, crack) for crack in cracks]
+    starts = np.cumsum([0, *(len(line) for line in lines[:-1])])
+    y = np.concatenate([line[:, 1] for line in lines])
+    nearest, farthest = (found.reduceat(y, starts).tolist() for found in (np.minimum, np.maximum))
+    pieces = []
+    for crack, line, least, greatest in zip(cracks, lines, nearest, farthest, strict=True):
+        owned = frame.owns_y_m if crack.centreline_xy_m is not None else None
+        if owned is None or (owned[0] <= least and greatest < owned[1]):
+            pieces.append(Piece(frame, order, crack, np.arange(float(len(line))), line, 1.0, (False, False)))
+        else:
+            pieces += _cut(frame, order, crack, line, owned)
+    return pieces
+
+
+def _cut(frame: Frame, order: int, crack: Crack, line: FloatArray, owned: tuple[float, float]) -> list[Piece]:
+    low, high = owned
     last = len(line) - 1
-    if crack.centreline_xy_m is None or frame.owns_y_m is None:
-        return [Piece(frame, order, crack, np.arange(last + 1.0), line, 1.0, (False, False))]
-    low, high = frame.owns_y_m
     y = line[:, 1]
-    if low <= y.min() and y.max() < high:
-        return [Piece(frame, order, crack, np.arange(last + 1.0), line, 1.0, (False, False))]
     places = places_with_crossings(y, (low, high))
     middle = read_at((places[:-1] + places[1:]) / 2, y)
     total = segment_lengths(line).sum()

@@ -45,7 +45,8 @@ def survey(output: OutputFrame, *, names=(), frames=30, origin=(0.0, 0.0), azimu
         status.append((frame, "skipped" if skipped else "ok" if cracks else "no_crack"))
         per_frame.append((frame, () if skipped else tuple(cracks)))
     of = {frame.key: cracks for frame, cracks in per_frame}
-    cracks = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
+    merged = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
+    cracks = tuple(merged.cracks())
     outcomes = [
         FrameOutcome(f, s, "unreadable: <b>cut off</b>" if s == "skipped" else "", footprint(f), 0.25, len(c))
         for (f, s), (_, c) in zip(status, per_frame, strict=True)

@@ -57,8 +57,10 @@ def assemble(
         StorageError: there is no room for that file.
     """
     twins = copies(survey, rows)
-    outcomes = _outcomes(survey, rows, twins)
-    recordings = _recordings(survey, outcomes, lambda key: key in rows and key not in twins)
+    # Made once: outcomes and recordings hold them side by side.
+    frames = list(survey.frames)
+    outcomes = _outcomes(survey, frames, rows, twins)
+    recordings = _recordings(frames, outcomes, lambda key: key in rows and key not in twins)
     rules = Rules(
         settings.merge, settings.networks, settings.section_length_m, settings.section_list,
         len(road_recordings(outcomes)) == 1, survey.output, survey.routing, journal.path,
@@ -102,25 +104,29 @@ def _assembled(rules: Rules, recordings: Sequence[Recording], journal: Journal, 
         yield from children.map(assemble_elsewhere, rules, ((recording,) for recording in recordings))
 
 
-def _outcomes(survey: Survey, rows: Mapping[str, JournalRow], twins: Mapping[str, str]) -> list[FrameOutcome]:
-    """What became of each frame, along the route."""
-    placed = [_outcome(frame, rows.get(frame.key), twins.get(frame.key)) for frame in survey.frames]
-    outcomes, _ = along_route(placed, (), survey.routing)
+def _outcomes(
+    survey: Survey, frames: Sequence[Frame], rows: Mapping[str, JournalRow], twins: Mapping[str, str]
+) -> list[FrameOutcome]:
+    """What became of each frame, along the route; `frames` are those with a place."""
+    placed = [_outcome(frame, rows.get(frame.key), twins.get(frame.key)) for frame in frames]
+    outcomes = along_route(placed, survey.routing)
     for frame, reason in survey.unplaced:
         outcomes.append(_without_position(frame, rows.get(frame.key), reason, twins.get(frame.key)))
     return outcomes + [_unplaced(survey, key, reason) for key, reason in survey.skipped]
 
 
-def _recordings(survey: Survey, outcomes: Sequence[FrameOutcome], counts: Callable[[str], bool]) -> list[Recording]:
+def _recordings(
+    frames: Sequence[Frame], outcomes: Sequence[FrameOutcome], counts: Callable[[str], bool]
+) -> list[Recording]:
     """The recordings in their order; of their frames with the cracks of those that count."""
-    frames: dict[str, list[Frame]] = defaultdict(list)
-    for frame in survey.frames:
+    counted: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
         if counts(frame.key):
-            frames[frame.recording].append(frame)
+            counted[frame.recording].append(frame)
     of: dict[str, list[FrameOutcome]] = defaultdict(list)
     for outcome in outcomes:
         of[outcome.frame.recording].append(outcome)
-    return [Recording(frames[name], of[name]) for name in sorted(of)]
+    return [Recording(counted[name], of[name]) for name in sorted(of)]
 
 
 def copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:

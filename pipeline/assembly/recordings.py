@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crackmap.pipeline.along import Routing, along_route
-from crackmap.pipeline.assembly.columns import CrackColumns
+from crackmap.pipeline.along import Routing, cracks_along_route
 from crackmap.pipeline.journal import journal_to_read
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
 from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
@@ -76,13 +75,13 @@ class Assembled:
 def assemble_recording(rules: Rules, recording: Recording, cracks_of: CracksOf) -> Assembled:
     """Puts one recording together: a function of its rows in the journal alone."""
     cracks = merge_cracks(recording.frames, lambda frame: cracks_of(frame.key), settings=rules.merge)
-    _, cracks = along_route((), cracks, rules.routing)
+    cracks = cracks_along_route(cracks, rules.routing)
     cracks, networks = find_patterns(cracks, settings=rules.networks)
     sections = sections_of_recordings(
         recording.outcomes, cracks, alone=rules.alone, length_m=rules.section_length_m, listed=rules.listed,
         output=rules.output,
     )  # fmt: skip
-    return Assembled(CrackColumns.of(cracks).to_bytes(), len(cracks), networks, with_pattern_areas(sections, networks))
+    return Assembled(cracks.to_bytes(), len(cracks), networks, with_pattern_areas(sections, networks))
 
 
 def assemble_elsewhere(rules: Rules, recording: Recording) -> Assembled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,27 +111,33 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _recordings(survey: Survey) -> tuple[RecordingCount, ...]:
-    outcomes = [FrameOutcome(frame, "ok") for frame in survey.frames]
-    outcomes += [FrameOutcome(survey.unplaced_frame(key), "skipped", reason) for key, reason in survey.skipped]
-    outcomes, _ = along_route(outcomes, (), survey.routing)
-    by_road: dict[str, list[FrameOutcome]] = defaultdict(list)
-    for outcome in outcomes:
-        if outcome.frame.chainage_m is not None:
-            by_road[outcome.frame.recording].append(outcome)
+    lost: dict[str, list[FrameOutcome]] = defaultdict(list)
+    for key, reason in survey.skipped:
+        outcome = FrameOutcome(survey.unplaced_frame(key), "skipped", reason)
+        lost[outcome.frame.recording].append(outcome)
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for frame in survey.measurable:
         counts[frame.recording][0] += 1
         counts[frame.recording][1] += frame.size_wh_px[0] * frame.size_wh_px[1]
+    roads: dict[str, _Road] = {}
+    # Frames go by recording: those of one are in memory at a time.
+    for recording, frames in itertools.groupby(survey.frames, key=lambda frame: frame.recording):
+        outcomes = along_route([*(FrameOutcome(frame, "ok") for frame in frames), *lost[recording]], survey.routing)
+        roads[recording] = _road([outcome for outcome in outcomes if outcome.frame.chainage_m is not None])
     return tuple(
-        RecordingCount(recording, number, pixels, *_road(by_road.get(recording, ())))
+        RecordingCount(recording, number, pixels, *roads.get(recording, _NO_ROAD))
         for recording, (number, pixels) in sorted(counts.items())
     )
 
 
-def _road(outcomes: Sequence[FrameOutcome]) -> tuple[float | None, float | None, float]:
+_Road = tuple[float | None, float | None, float]
+_NO_ROAD: _Road = None, None, 0.0
+
+
+def _road(outcomes: Sequence[FrameOutcome]) -> _Road:
     """Pictured length, extent and area of a recording, as its sections will have them."""
     if not any(outcome.frame.ground is not None for outcome in outcomes):
-        return None, None, 0.0
+        return _NO_ROAD
     strips = strips_of(outcomes)
     lengths = [(strip, sum(high - low for low, high in strip.measured)) for strip in strips]
     low, high = extent(strips)

@@ -184,7 +184,7 @@ class _Passes:
 
     def keys_of(self, frame: Frame) -> list[str]:
         """Keys of a frame's copies in `timed`."""
-        return [copy.key for copy in self.timed if copy.path == frame.path]
+        return [copy.key for copy in self.timed if copy.file == frame.file]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +260,11 @@ def _sampled(item: Chosen, passes: _Passes, rows: Mapping[str, JournalRow]) -> S
 
 def _only(survey: Survey, frames: Sequence[Frame]) -> Survey:
     """A survey of some frames of another, or copies of them, by the drive alone."""
-    why = {frame.path: reason for frame, reason in survey.unplaced}
+    why = {frame.file: reason for frame, reason in survey.unplaced}
     return replace(
         survey,
-        frames=tuple(frame for frame in frames if frame.path not in why),
-        unplaced=tuple((frame, why[frame.path]) for frame in frames if frame.path in why),
+        frames=tuple(frame for frame in frames if frame.file not in why),
+        unplaced=tuple((frame, why[frame.file]) for frame in frames if frame.file in why),
         skipped=(),
         unreadable=frozenset(),
         routing=None,

@@ -119,11 +119,20 @@ class Bar:
     title: str
 
 
-def strips(result: SurveyResult) -> tuple[Strip, ...]:
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """The longest cracks first, MOST_LINES at most: of all, of those with a known chainage, and of those without."""
+
+    all: Sequence[RoadCrack]
+    placed: Sequence[RoadCrack]
+    placeless: Sequence[RoadCrack]
+
+
+def strips(result: SurveyResult, drawn: Longest) -> tuple[Strip, ...]:
     """Strip diagrams of the recordings with a chainage, at most `MOST_RECORDINGS`."""
     classes = width_classes(metric=True)
     cracks: dict[str, list[RoadCrack]] = defaultdict(list)
-    for crack in longest(result.cracks, placed=True):
+    for crack in drawn.placed:
         cracks[crack.recording].append(crack)
     outcomes: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for outcome in result.outcomes:
@@ -133,12 +142,12 @@ def strips(result: SurveyResult) -> tuple[Strip, ...]:
     return tuple(_strip(name, sorted(outcomes[name]), cracks[name], result, classes) for name in chosen)
 
 
-def plates(result: SurveyResult) -> tuple[Plate, ...]:
+def plates(result: SurveyResult, drawn: Longest) -> tuple[Plate, ...]:
     """Drawings of the frames without chainage that show most crack, at most `MOST_PLATES`."""
     metric = result.output.unit == "m"
     classes = width_classes(metric=metric)
     by_frame: dict[str, list[RoadCrack]] = defaultdict(list)
-    for crack in longest(result.cracks, placed=False):
+    for crack in drawn.placeless:
         by_frame[crack.frame_keys[0]].append(crack)
     outcomes = {o.frame.key: o for o in result.outcomes if len(o.footprint_xy) >= 3}
     order = sorted(by_frame, key=lambda key: (-sum(crack.length_px for crack in by_frame[key]), key))
@@ -203,23 +212,30 @@ def _bars(items: Sequence[tuple[float, int, str, str]]) -> tuple[Bar, ...]:
     return tuple(Bar(value / tallest, value / total, kind, tick, title) for value, kind, tick, title in items)
 
 
-def longest(cracks: Sequence[RoadCrack], *, placed: bool | None = None) -> list[RoadCrack]:
-    """The cracks that are drawn, the longest first; with `placed` those with, or without, a known chainage."""
-    lengths, numbers = np.empty(0), np.empty(0, np.int64)
+def longest(cracks: Sequence[RoadCrack]) -> Longest:
+    """The cracks that are drawn, found while going through all of them twice."""
+    kept = {name: (np.empty(0), np.empty(0, np.int64)) for name in ("all", "placed", "placeless")}
     before = 0
     for part in portions(cracks):
         metres = np.where(part.known["length_m"], part["length_m"], 0.0)
         length = np.where(metres != 0.0, metres, part["length_px"])
-        wanted = np.full(len(part), True) if placed is None else part.known["chainage_at_m"] == placed
-        lengths = np.concatenate([lengths, length[wanted]])
-        numbers = np.concatenate([numbers, before + np.flatnonzero(wanted)])
+        placed = part.known["chainage_at_m"]
+        for name, wanted in (("all", placed | ~placed), ("placed", placed), ("placeless", ~placed)):
+            lengths, numbers = kept[name]
+            lengths = np.concatenate([lengths, length[wanted]])
+            numbers = np.concatenate([numbers, before + np.flatnonzero(wanted)])
+            if len(lengths) > MOST_LINES:
+                # Those that are as long as the last one stay: names decide between them.
+                long = lengths >= np.partition(lengths, -MOST_LINES)[-MOST_LINES]
+                lengths, numbers = lengths[long], numbers[long]
+            kept[name] = lengths, numbers
         before += len(part)
-        if len(lengths) > MOST_LINES:
-            # Those that are as long as the last one stay: names decide between them.
-            kept = lengths >= np.partition(lengths, -MOST_LINES)[-MOST_LINES]
-            lengths, numbers = lengths[kept], numbers[kept]
-    chosen = [cracks[number] for number in numbers.tolist()]
-    return sorted(chosen, key=lambda crack: (-(crack.length_m or crack.length_px), crack.crack_id))[:MOST_LINES]
+    of = {number: cracks[number] for number in np.unique(np.concatenate([n for _, n in kept.values()])).tolist()}
+    return Longest(*(_longest_first([of[number] for number in numbers.tolist()]) for _, numbers in kept.values()))
+
+
+def _longest_first(cracks: Sequence[RoadCrack]) -> list[RoadCrack]:
+    return sorted(cracks, key=lambda crack: (-(crack.length_m or crack.length_px), crack.crack_id))[:MOST_LINES]
 
 
 def _segments(cracks: Sequence[RoadCrack], name: str) -> Iterator[tuple[FloatArray, FloatArray]]:

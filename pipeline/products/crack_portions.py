@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
@@ -20,20 +21,25 @@ from crackmap.pipeline.products.geojson import geometries
 from crackmap.pipeline.products.rows import Value
 from crackmap.pipeline.products.tables import safe_cell
 
+_ARROW = {"text": pa.string(), "real": pa.float64(), "int": pa.int64()}
+
+GEOMETRY = "geometry"
+
+SCHEMA = pa.schema([*((field.name, _ARROW[field.kind]) for field in CRACK_FIELDS), (GEOMETRY, pa.binary())])
+"""Of `CrackPortion.table`."""
+
 
 @dataclass(frozen=True, slots=True)
 class CrackPortion:
     """Some cracks, ready to be written.
 
     Attributes:
-        table: as `crack_rows.crack_table` gives it.
-        wkb: (n,) lines as well-known binary.
+        table: as `crack_rows.crack_table` gives it, null where there is no value, and their lines as well-known binary.
         csv: their rows, UTF-8.
         geojson: their features, UTF-8, with commas between; empty where coordinates are no map.
     """
 
-    table: Mapping[str, NDArray[Any]]
-    wkb: NDArray[np.object_]
+    table: pa.Table
     csv: bytes
     geojson: bytes
 
@@ -49,7 +55,12 @@ def crack_portion(crs_wkt: str | None, content: bytes) -> CrackPortion:
     table = crack_table(cracks)
     columns = plain_columns(table)
     geojson = b"" if crs_wkt is None else _geojson(cracks, columns, crs_wkt)
-    return CrackPortion(table, np.asarray(shapely.to_wkb(lines_of(cracks)), object), _csv(columns), geojson)
+    return CrackPortion(_arrow(table, shapely.to_wkb(lines_of(cracks))), _csv(columns), geojson)
+
+
+def _arrow(table: Mapping[str, NDArray[Any]], wkb: Sequence[bytes]) -> pa.Table:
+    columns = [pa.array(table[field.name], type=_ARROW[field.kind], from_pandas=True) for field in CRACK_FIELDS]
+    return pa.Table.from_arrays([*columns, pa.array(wkb, pa.binary())], schema=SCHEMA)
 
 
 def lines_of(cracks: CrackColumns) -> NDArray[np.object_]:

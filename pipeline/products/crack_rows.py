@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crackmap.pipeline.assembly.columns import CrackColumns
+from crackmap.pipeline.polyline import lines_by_size, weights_of_lines
 from crackmap.pipeline.products.rows import Field, Value, printable
 from crackmap.stages.records import FloatArray
-
-
-def _by_size(cracks: CrackColumns) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yields (M,) numbers of the cracks of one number of vertices k, and the numbers (M, k) of those.
-
-    Sums over the rows of such a table are those over one crack, to the last bit.
-    """
-    sizes = np.diff(cracks.ends)
-    for size in np.unique(sizes).tolist():
-        numbers = np.flatnonzero(sizes == size)
-        yield numbers, cracks.ends[numbers][:, None] + np.arange(size)
-
-
-def _weights(line_xy: FloatArray) -> FloatArray:
-    """(M, k) `vertex_weights` of lines (M, k, 2)."""
-    steps = line_xy[:, 1:] - line_xy[:, :-1]
-    halves = np.hypot(steps[..., 0], steps[..., 1]) / 2
-    weights = np.zeros(line_xy.shape[:2])
-    weights[:, :-1] += halves
-    weights[:, 1:] += halves
-    weights[~weights.any(axis=1)] = 1.0
-    return weights
 
 
 def mean_widths(cracks: CrackColumns, name: str) -> FloatArray:
     """(n,) `rows.mean_width` of every crack by its `width_mm` or `width_px`; NaN where it has none."""
     found = np.full(len(cracks), np.nan)
-    for numbers, vertices in _by_size(cracks):
-        weights = _weights(cracks["line_xy"][vertices])
+    for numbers, vertices in lines_by_size(cracks.ends):
+        weights = weights_of_lines(cracks["line_xy"][vertices])
         found[numbers] = (cracks[name][vertices] * weights).sum(axis=1) / weights.sum(axis=1)
     return found
 
@@ -48,8 +26,8 @@ def mean_widths(cracks: CrackColumns, name: str) -> FloatArray:
 def _quantile(cracks: CrackColumns, name: str, share: float) -> FloatArray:
     """(n,) `weighted_quantile` of a width along every crack; NaN where it has none."""
     found = np.full(len(cracks), np.nan)
-    for numbers, vertices in _by_size(cracks):
-        values, weights = cracks[name][vertices], _weights(cracks["line_xy"][vertices])
+    for numbers, vertices in lines_by_size(cracks.ends):
+        values, weights = cracks[name][vertices], weights_of_lines(cracks["line_xy"][vertices])
         order = np.argsort(values, axis=1, kind="stable")
         reached = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
         place = (reached < share * reached[:, -1:] * (1 - 1e-12)).sum(axis=1)
@@ -72,9 +50,9 @@ def _width_lists(cracks: CrackColumns, name: str) -> list[str | None]:
     rounded = cracks[name].round(2).tolist()
     ends = cracks.ends.tolist()
     known = cracks.known[name].tolist()
+    # A list of finite numbers is the same text in Python and in JSON.
     return [
-        json.dumps(rounded[start:end]) if there else None
-        for start, end, there in zip(ends[:-1], ends[1:], known, strict=True)
+        str(rounded[start:end]) if there else None for start, end, there in zip(ends[:-1], ends[1:], known, strict=True)
     ]
 
 

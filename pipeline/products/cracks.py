@@ -13,14 +13,13 @@ from pathlib import Path
 
 import geopandas as gpd
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 
 from crackmap.pipeline.assembly.children import Children
 from crackmap.pipeline.assembly.columns import CrackColumns
 from crackmap.pipeline.assembly.store import PORTION, portions
-from crackmap.pipeline.products.crack_portions import CrackPortion, crack_portion, lines_of
+from crackmap.pipeline.products.crack_portions import GEOMETRY, SCHEMA, CrackPortion, crack_portion, lines_of
 from crackmap.pipeline.products.crack_rows import CRACK_FIELDS, crack_table
 from crackmap.pipeline.products.publish import publishing, storing
 from crackmap.pipeline.products.vectors import crs_of, fixed_date, write_other_layers
@@ -75,11 +74,9 @@ def _geopackage(path: Path, result: SurveyResult, profiles: Sequence[ProfileTabl
 
         def add(portion: CrackPortion) -> None:
             with storing(path):
-                # As pyogrio.write_dataframe would, without a shapely object for every line.
-                pyogrio.raw.write(
-                    temporary, portion.wkb, list(portion.table.values()), list(portion.table), layer="cracks",
-                    driver="GPKG", geometry_type="LineString", crs=written_crs,
-                    append=temporary.exists(),
+                pyogrio.raw.write_arrow(
+                    portion.table, temporary, layer="cracks", driver="GPKG", geometry_name=GEOMETRY,
+                    geometry_type="LineString", crs=written_crs, append=temporary.exists(),
                     # 1.4 differs in nothing used here, but GDAL before 3.7 and QGIS before 3.32 warn about it.
                     dataset_options={"VERSION": "1.3"},
                 )  # fmt: skip
@@ -103,20 +100,13 @@ def _csv(path: Path) -> Iterator[Add]:
 @contextmanager
 def _geoparquet(path: Path, output: OutputFrame) -> Iterator[Add]:
     geometry = {"encoding": "WKB", "crs": crs_of(output).to_json_dict(), "geometry_types": ["LineString"]}
-    about = {"version": GEOPARQUET_VERSION, "primary_column": "geometry", "columns": {"geometry": geometry}}
-    kinds = {"text": pa.string(), "real": pa.float64(), "int": pa.int64()}
-    schema = pa.schema(
-        [*((field.name, kinds[field.kind]) for field in CRACK_FIELDS), ("geometry", pa.binary())],
-        metadata={"geo": json.dumps(about)},
-    )
+    about = {"version": GEOPARQUET_VERSION, "primary_column": GEOMETRY, "columns": {GEOMETRY: geometry}}
+    schema = SCHEMA.with_metadata({"geo": json.dumps(about)})
     with publishing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
 
         def add(portion: CrackPortion) -> None:
-            columns = [
-                pa.array(portion.table[field.name], type=kinds[field.kind], from_pandas=True) for field in CRACK_FIELDS
-            ]
             with storing(path):
-                writer.write_table(pa.Table.from_arrays([*columns, pa.array(portion.wkb, pa.binary())], schema=schema))
+                writer.write_table(portion.table)
 
         yield add
 

@@ -108,8 +108,8 @@ def write_report(
     metric = result.output.unit == "m"
     densities = [per_metre(section) for section in result.sections]
     drawn = charts.longest(result.cracks)
-    items = crack_items(result, drawn, pictures)
-    on_map = map_item(result, drawn)
+    items = crack_items(result, drawn.all, pictures)
+    on_map = map_item(result, drawn.all)
     bars = charts.orientation_histogram(result.cracks, directed=not result.of_rasters)
     libraries, script = map_library() if on_map is not None else (), _asset("report.js")
     html = environment.from_string(template).render(
@@ -120,8 +120,8 @@ def write_report(
         notes=all_notes(result),
         meaning=meaning(result.output),
         classes=[item.label("mm" if metric else "px") for item in width_classes(metric=metric)],
-        strips=charts.strips(result),
-        plates=charts.plates(result),
+        strips=charts.strips(result, drawn),
+        plates=charts.plates(result, drawn),
         charts=charts,
         width_bars=charts.width_histogram(result.cracks, metric=metric),
         rose=charts.rose(bars),

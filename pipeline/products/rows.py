@@ -40,7 +40,7 @@ class Field(Generic[Record]):
 
 def printable(text: str) -> str:
     """Text that can be written as UTF-8: bytes of a file name that are not become backslash escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(fields: Sequence[Field[Record]], records: Sequence[Record]) -> pd.DataFrame:

@@ -142,8 +142,12 @@ def _pieces(lines: Sequence[FloatArray]) -> tuple[GeometryArray, IntArray, IntAr
 
 def _stitches(drawn: _Drawn, snap: float, reach: float) -> tuple[GeometryArray, IntArray, _Contacts]:
     """Short lines from ends to the pieces they should meet, the line each starts from, and all contacts."""
-    tip = np.array([[line[0], line[-1]] for line in drawn.lines]).reshape(-1, 2)
-    back = np.array([[line[:_AIM][-1], line[-_AIM:][0]] for line in drawn.lines]).reshape(-1, 2)
+    until = np.cumsum([len(line) for line in drawn.lines])
+    first, last = np.concatenate([[0], until[:-1]]), until - 1
+    vertices = np.concatenate(drawn.lines)
+    tip = vertices[np.column_stack([first, last])].reshape(-1, 2)
+    aim = np.minimum(first + _AIM - 1, last), np.maximum(last - _AIM + 1, first)
+    back = vertices[np.column_stack(aim)].reshape(-1, 2)
     way = tip - back
     way /= np.maximum(np.hypot(*way.T), 1e-300)[:, None]
     end, piece, foot = _near_ends(drawn, tip, snap)

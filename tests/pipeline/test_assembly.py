@@ -261,7 +261,7 @@ def test_one_chunk_is_in_memory_at_a_time_and_what_was_taken_from_it_keeps_none(
     assert (len(kept), loads) == (12, 4)
     assert [len(part) for part in found.portions(5)] == [5, 5, 2]
     assert loads == 4 + 4
-    assert len(charts.longest(found)) == 12
+    assert len(charts.longest(found).all) == 12
 
 
 def test_a_full_disk_is_said_with_the_folder(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -60,7 +60,8 @@ def survey(lines_on_road, frames, **kwargs):
 
 def merged(per_frame, **settings) -> tuple[RoadCrack, ...]:
     of = {frame.key: cracks for frame, cracks in per_frame}
-    return merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings(**settings))
+    found = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings(**settings))
+    return tuple(found.cracks())
 
 
 FRAMES = [road_frame(c) for c in (0.0, 2.0, 4.0, 6.0)]
@@ -326,3 +327,23 @@ def test_an_uncertainty_that_one_piece_lacks_is_unknown_for_the_whole():
     known = replace(first[1][0], u_length_m=0.01, u_length_px=5.0, u_width_mm=0.4, u_width_px=0.2)
     (crack,) = merged([(first[0], (known,)), second])
     assert (crack.u_length_m, crack.u_length_px, crack.u_width_mm, crack.u_width_px) == (None,) * 4
+
+
+def test_no_number_of_a_line_depends_on_the_lines_beside_it():
+    rng = np.random.default_rng(5)
+    ahead = np.array([math.sin(math.radians(33.0)), math.cos(math.radians(33.0))])
+    frames = [road_frame(c, azimuth=33.0, origin=tuple([5e5, 6e6] + c * ahead)) for c in (0.0, 2.0, 4.0, 6.0)]
+    lines = []
+    for x in np.linspace(-0.9, 0.9, 7):
+        along = np.sort(rng.uniform(2.0, 9.5, int(rng.integers(2, 40))))
+        lines.append(np.column_stack([x + rng.uniform(-0.02, 0.02, len(along)), along]))
+    lines.append(dense((-0.8, 2.5), (0.8, 3.5)))
+    together = merged(survey(lines, frames, width_mm=3.0), join_gap_m=0.05)
+    alone = [crack for line in lines for crack in merged(survey([line], frames, width_mm=3.0), join_gap_m=0.05)]
+    assert {len(crack.frame_keys) > 1 for crack in together} == {True, False}
+
+    def numbers(crack):
+        return repr([getattr(crack, field.name) for field in fields(RoadCrack) if field.name != "crack_id"])
+
+    assert sorted(map(numbers, together)) == sorted(map(numbers, alone))
+    assert [crack.crack_id for crack in together] == [f"C{n:06d}" for n in range(1, len(together) + 1)]

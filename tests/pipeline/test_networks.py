@@ -14,6 +14,7 @@ from pyproj import CRS
 
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
+from crackmap.pipeline.assembly.columns import CrackColumns
 from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
 from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.records import (
@@ -23,6 +24,7 @@ from crackmap.pipeline.records import (
     OutputFrame,
     Placement,
     RoadCrack,
+    RoadNetwork,
     SurveyResult,
 )
 from crackmap.pipeline.sections import footprint, make_sections
@@ -52,6 +54,13 @@ def blocks(columns, rows, side, *, at=(0.0, 0.0), **kwargs) -> list[RoadCrack]:
     return across + along
 
 
+def patterns_of(
+    cracks: list[RoadCrack], settings: NetworkSettings | None = None
+) -> tuple[tuple[RoadCrack, ...], tuple[RoadNetwork, ...]]:
+    columns, patterns = find_patterns(CrackColumns.of(cracks), settings=settings or NetworkSettings())
+    return tuple(columns.cracks()), patterns
+
+
 def outcomes(count=40) -> list[FrameOutcome]:
     """Frames 5 m apart, 2 m wide, whose strips tile the road from 1 m on."""
     frames = [Frame(f"R/{i}.jpg", "x", SIZE, "R", Placement((0.0, 5.0 * i)), 5.0 * i, GROUND, (1.0, 6.0))
@@ -61,7 +70,7 @@ def outcomes(count=40) -> list[FrameOutcome]:
 
 def test_blocks_are_one_pattern_with_their_numbers() -> None:
     lone = crack((0.5, 20.0), (0.5, 30.0), number=1)
-    cracks, (pattern,) = find_patterns([lone, *blocks(4, 3, 0.2, at=(-0.4, 50.0), width_mm=4.0)])
+    cracks, (pattern,) = patterns_of([lone, *blocks(4, 3, 0.2, at=(-0.4, 50.0), width_mm=4.0)])
     assert (pattern.pattern_id, pattern.kind, pattern.recording, pattern.cell_count) == ("P0001", "alligator", "R", 12)
     assert pattern.area_m2 == pytest.approx(12 * 0.04, rel=1e-6)
     assert pattern.mean_cell_m == pytest.approx(0.2, rel=1e-6)
@@ -75,13 +84,13 @@ def test_blocks_are_one_pattern_with_their_numbers() -> None:
 
 @pytest.mark.parametrize(("side", "kind"), [(0.29, "alligator"), (0.31, "block"), (0.48, "block")])
 def test_kind_follows_the_mean_cell(side: float, kind: str) -> None:
-    (pattern,) = find_patterns(blocks(3, 3, side))[1]
+    (pattern,) = patterns_of(blocks(3, 3, side))[1]
     assert pattern.kind == kind
 
 
 def test_a_long_crack_through_a_pattern_is_not_named_after_it() -> None:
     passing = crack((0.1, -10.0), (0.1, 10.0))
-    cracks, (pattern,) = find_patterns([passing, *blocks(3, 3, 0.2)])
+    cracks, (pattern,) = patterns_of([passing, *blocks(3, 3, 0.2)])
     assert cracks[0].pattern_id == "" and {item.pattern_id for item in cracks[1:]} == {"P0001"}
     assert pattern.cell_count == 12
     assert pattern.crack_length_m == pytest.approx(8 * 0.6 + 0.6, rel=1e-2)
@@ -89,29 +98,30 @@ def test_a_long_crack_through_a_pattern_is_not_named_after_it() -> None:
 
 def test_lines_of_two_recordings_or_two_rasters_do_not_make_cells() -> None:
     lines = blocks(3, 3, 0.2)
-    assert find_patterns([replace(item, recording=f"R{k % 2}") for k, item in enumerate(lines)])[1] == ()
+    assert patterns_of([replace(item, recording=f"R{k % 2}") for k, item in enumerate(lines)])[1] == ()
     placeless = blocks(3, 3, 0.2, chainage=False)
-    assert len(find_patterns(placeless)[1]) == 1
-    assert find_patterns([replace(item, frame_keys=(f"{k % 2}.tif",)) for k, item in enumerate(placeless)])[1] == ()
+    assert len(patterns_of(placeless)[1]) == 1
+    assert patterns_of([replace(item, frame_keys=(f"{k % 2}.tif",)) for k, item in enumerate(placeless)])[1] == ()
 
 
 def test_without_a_ground_scale_there_are_no_patterns() -> None:
     cracks = blocks(3, 3, 0.2, scale=False)
-    assert find_patterns(cracks) == (tuple(cracks), ())
-    assert find_patterns([]) == ((), ())
+    found, patterns = patterns_of(cracks)
+    assert patterns == () and [item.pattern_id for item in found] == [""] * len(cracks)
+    assert patterns_of([]) == ((), ())
 
 
 def test_frames_that_disagree_at_a_seam_by_centimetres_do_not_break_a_pattern() -> None:
     upper = [crack((0.2 * i + 0.02, 0.41), (0.2 * i + 0.02, 0.8)) for i in range(4)]
     lower = [crack((0.2 * i, 0.0), (0.2 * i, 0.40)) for i in range(4)]
     across = [crack((0.0, 0.2 * j), (0.6, 0.2 * j)) for j in (0, 1, 3, 4)]
-    (pattern,) = find_patterns([*lower, *upper, *across])[1]
+    (pattern,) = patterns_of([*lower, *upper, *across])[1]
     assert pattern.cell_count == 9
     assert pattern.area_m2 == pytest.approx(0.6 * 0.8, rel=0.05)
 
 
 def test_a_pattern_over_a_boundary_is_shared_out_by_area_and_counted_once() -> None:
-    (pattern,) = find_patterns(blocks(4, 5, 0.2, at=(-0.4, 99.4)))[1]
+    (pattern,) = patterns_of(blocks(4, 5, 0.2, at=(-0.4, 99.4)))[1]
     sections = with_pattern_areas(make_sections(outcomes(), []), [pattern])
     assert [s.pattern_area_m2 for s in sections] == pytest.approx([0.48, 0.32, 0.0], abs=1e-9)
     twice = with_pattern_areas([sections[0], replace(sections[0], section_id="again")], [pattern])
@@ -124,7 +134,7 @@ def test_products_hold_the_patterns(tmp_path: Path) -> None:
     east, north = 5e5, 6.7e6
     local = blocks(3, 3, 0.4, at=(-0.6, 50.0))
     cracks = [replace(item, line_xy=item.line_xy + [east, north]) for item in local]
-    cracks, networks = find_patterns(cracks)
+    cracks, networks = patterns_of(cracks)
     frames = [replace(o.frame, placement=Placement((east, north + o.frame.chainage_m))) for o in outcomes(20)]
     placed = [FrameOutcome(frame, "ok", "", footprint(frame)) for frame in frames]
     sections = with_pattern_areas(make_sections(placed, cracks), networks)
@@ -149,7 +159,7 @@ def test_products_hold_the_patterns(tmp_path: Path) -> None:
 
 def test_a_pattern_around_a_hole_keeps_it(tmp_path: Path) -> None:
     edges = [crack(a, b) for a, b in _segments_around_a_hole()]
-    (pattern,) = find_patterns(edges, settings=NetworkSettings(max_cell_m=0.25))[1]
+    (pattern,) = patterns_of(edges, settings=NetworkSettings(max_cell_m=0.25))[1]
     assert (pattern.cell_count, len(pattern.holes_xy)) == (12, 1)
     assert pattern.area_m2 == pytest.approx(12 * 0.04, rel=1e-6)
     result = SurveyResult(MAP, (), tuple(edges), (), (), (pattern,))

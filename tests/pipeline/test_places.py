@@ -268,7 +268,7 @@ def test_kilometre_posts_stretch_chainage_and_no_road(tmp_path: Path) -> None:
     assert shapely.union_all(outlines).area == pytest.approx(sum(outline.area for outline in outlines), rel=1e-6)
     place = np.array([frame.placement.origin_xy for frame in survey.frames])
     assert place == pytest.approx(to_map([(0.0, index * STEP_M) for index in range(FRAMES)]), abs=0.02)
-    outcomes, _ = along_route([FrameOutcome(frame, "no_crack") for frame in survey.frames], (), survey.routing)
+    outcomes = along_route([FrameOutcome(frame, "no_crack") for frame in survey.frames], survey.routing)
     sections = make_sections(outcomes, (), length_m=5.0)
     measured = sum(area(visible_polygon_m(frame)) for frame in survey.frames)
     assert sum(section.area_m2 for section in sections) == pytest.approx(measured, rel=1e-3)

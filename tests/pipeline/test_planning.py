@@ -193,7 +193,9 @@ MPX = 1_000_000
 INVENTORY = Inventory(
     1000, 1000, (), 0, 0, 0, 1000 * MPX, 0, 10**9, (RecordingCount("A", 1000, 1000 * MPX, 5000.0, 5000.0, 20_000.0),)
 )
-NO_SPREAD = replace(Rates(), clock_spread=0.0, journal_row_bytes=100, tables_fixed_bytes=0)
+NO_SPREAD = replace(
+    Rates(), clock_spread=0.0, journal_row_bytes=100, tables_fixed_bytes=0, frame_bytes=1800, crack_bytes=3400
+)
 
 
 def sampled(seconds: list[float], *, cracks: int = 2, reason: str = "") -> tuple[SampledFrame, ...]:

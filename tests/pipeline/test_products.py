@@ -183,7 +183,8 @@ def rasters(*origins, azimuth=0.0, skip=()) -> SurveyResult:
               for i, origin in enumerate(origins)]  # fmt: skip
     per_frame = [(frame, (drawn_crack(frame, rng),)) for frame in frames]
     of = {frame.key: cracks for frame, cracks in per_frame}
-    cracks = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
+    merged = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
+    cracks = tuple(merged.cracks())
     outcomes = [FrameOutcome(f, "skipped" if i in skip else "ok", "", footprint(f)) for i, f in enumerate(frames)]
     return SurveyResult(MAP, tuple(outcomes), cracks, make_sections(outcomes, cracks, output=MAP))
 

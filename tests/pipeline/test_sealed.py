@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from crackmap.calibration.plane import GroundPlane
+from crackmap.pipeline.assembly.columns import CrackColumns
 from crackmap.pipeline.frame import Stages, StageSettings, find_mask, measure_mask
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
 from crackmap.pipeline.networks import find_patterns
@@ -92,13 +93,13 @@ def test_sealed_and_open_lines_that_meet_at_a_seam_stay_two():
     frames, of = road(
         {0: [(0.0, 1.0, 5.0, True), (0.5, 1.0, 5.0, True)], 1: [(0.0, 0, 3.0, False), (0.5, 0, 3.0, True)]}
     )
-    merged = merge_cracks(frames, lambda frame: of[frame.key], settings=MergeSettings())
+    merged = tuple(merge_cracks(frames, lambda frame: of[frame.key], settings=MergeSettings()).cracks())
     assert sorted((round(crack.length_m, 3), crack.sealed) for crack in merged) == [(3, False), (4, True), (7, True)]
 
 
 def test_sections_hold_sealed_length_apart():
     frames, of = road({0: [(0.0, 1.0, 4.0, True), (0.5, 1.0, 3.0, False)]})
-    merged = merge_cracks(frames, lambda frame: of[frame.key], settings=MergeSettings())
+    merged = tuple(merge_cracks(frames, lambda frame: of[frame.key], settings=MergeSettings()).cracks())
     (section,) = make_sections([FrameOutcome(frame, "ok", "", footprint(frame)) for frame in frames], merged)
     assert (section.crack_count, section.joint_length_m) == (1, 0.0)
     assert (section.crack_length_m, section.sealed_length_m) == pytest.approx((2.0, 3.0))
@@ -107,7 +108,8 @@ def test_sections_hold_sealed_length_apart():
 def test_sealed_lines_make_no_pattern():
     grid = [(x / 5, 0.0, 1.0, False) for x in range(6)]
     frames, of = road({0: grid})
-    merged = merge_cracks(frames, lambda frame: of[frame.key], settings=MergeSettings())
+    merged = tuple(merge_cracks(frames, lambda frame: of[frame.key], settings=MergeSettings()).cracks())
     across = [replace(c, line_xy=c.line_xy[:, ::-1], chainage_at_m=c.line_xy[:, 0].copy()) for c in merged]
-    assert len(find_patterns([*merged, *across])[1]) == 1
-    assert find_patterns([replace(crack, sealed=True) for crack in [*merged, *across]])[1] == ()
+    lines = [*merged, *across]
+    assert len(find_patterns(CrackColumns.of(lines))[1]) == 1
+    assert find_patterns(CrackColumns.of([replace(crack, sealed=True) for crack in lines]))[1] == ()
