@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from crackmap.calibration.errors import CrackmapError, DeviceError, UnreadableImageError
 from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
+from crackmap.pipeline.cluster.scratch import Scratch
 from crackmap.pipeline.frame import Stages
 from crackmap.pipeline.frame_rows import Bench, Task, frame_row
 from crackmap.pipeline.journal import JournalRow
@@ -93,9 +93,8 @@ class Worker:
         limit_processors(setup.processors)
         self._setup, self._lock = setup, threading.Lock()
         self._stages: Stages | None = None
-        # Of this machine: what is large is not unpacked over the network. Gone with the process, unless that is killed.
-        self._folder = tempfile.TemporaryDirectory(prefix="crackmap-worker-")
-        self._scratch = Path(self._folder.name)
+        # Of this machine: what is large is not unpacked over the network.
+        self._scratch = Scratch()
         self._bench: tuple[Place, Bench, Loader] | None = None
 
     def introduce(self) -> Introduction | CrackmapError:
@@ -117,12 +116,16 @@ class Worker:
                 _check_survey(task, place.root)
                 row = frame_row(bench, task, loader.attempt(task.frame.path))
             else:
-                row = _remote_row(bench, loader, task, task.remote, self._scratch)
+                row = _remote_row(bench, loader, task, task.remote, self._scratch.folder)
             if bench.bucket is not None and row.mask_name:
                 (bench.out / MASKS_FOLDER / row.mask_name).unlink(missing_ok=True)
             return row.pack()
         except CrackmapError as error:
             return error
+
+    def leave(self) -> None:
+        """Leaves nothing behind on its machine; what comes after that is an end without ceremony."""
+        self._scratch.remove()
 
     def _bench_of(self, place: Place) -> tuple[Bench, Loader]:
         with self._lock:
@@ -132,9 +135,9 @@ class Worker:
                     _check_place(out, place.token)
                 if self._stages is None:
                     raise DeviceError("a worker was asked for a frame before it had its nets; please report it")
-                folder, bucket = (out, None) if isinstance(out, Path) else (self._scratch, out)
+                folder, bucket = (out, None) if isinstance(out, Path) else (self._scratch.folder, out)
                 bench = Bench(folder, place.output, self._stages, threading.Semaphore(1), bucket=bucket)
-                loader = Loader(self._setup.at_hand, limits=place.limits, scratch=self._scratch)
+                loader = Loader(self._setup.at_hand, limits=place.limits, scratch=self._scratch.folder)
                 self._bench = place, bench, loader
             return self._bench[1:]
 
