@@ -34,12 +34,18 @@ MOST_LOSSES = 4
 """Workers that are lost over one frame before it is given up: once in company, three times alone."""
 
 MOST_FAILED_STARTS = 5
-"""Workers in a row that end before they have done anything."""
+"""Workers in a row that may end before they have their nets, where nobody is at work."""
+
+START_PAUSE_S, MOST_START_PAUSE_S = 1.0, 60.0
+"""After a worker that ended so until the next is started: twice as long each time, at most so long."""
 
 AT_HAND, AT_HAND_GPU = 2, 4
 """Frames of a worker at a time: a graphics card is done with one before a processor has decoded the next."""
 
 POLL_S = 1.0
+
+LEAVE_S = 5.0
+"""Workers have so long to clear up when all is done."""
 
 Warn = Callable[[str], None]
 
@@ -113,8 +119,8 @@ class Crew:
         self._load, self._settings, self._warn = load, settings, warn
         self._members: list[_Member] = []
         self._first: Introduction | None = None
-        self._failed_starts, self.lost = 0, 0
-        self._ready_at = time.monotonic()
+        self._failed_starts, self._failed_alone, self.lost = 0, 0, 0
+        self._ready_at = self._hire_at = time.monotonic()
         self._processors: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -139,6 +145,10 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            leaving = [member.handle.leave.remote() for member in self._members if member.name]
+            if leaving:
+                self._ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_S)
         self._dismiss()
         self._stack.close()
 
@@ -189,8 +199,14 @@ class Crew:
         found = shares(nodes, workers=self._settings.workers, gpus_per_worker=self._settings.gpus_per_worker)
         return replace(found, processors=self._settings.processors or found.processors)
 
+    @property
+    def _at_work(self) -> bool:
+        return any(member.name for member in self._members)
+
     def _hire(self) -> None:
         """Replaces who was lost."""
+        if time.monotonic() < self._hire_at:
+            return
         setup = Setup(self._load, self._shares.processors, self._at_hand, _umask())
         options = {"num_cpus": self._shares.processors, "num_gpus": self._shares.gpus, "max_restarts": 0,
                    "max_task_retries": 0, "max_concurrency": self._at_hand}  # fmt: skip
@@ -207,6 +223,7 @@ class Crew:
         asked = [member.greeting for member in self._members if not member.name]
         asked += [reference for member in self._members for reference in member.at_hand]
         if not asked:
+            time.sleep(wait_s)
             return []
         done, _ = self._ray.wait(asked, num_returns=1, timeout=wait_s, fetch_local=False)
         if done:
@@ -219,16 +236,30 @@ class Crew:
             try:
                 said = self._ray.get(member.greeting)
             except self._ray.exceptions.RayError as error:
-                self._failed_starts += 1
                 self._members.remove(member)
-                if self._failed_starts >= MOST_FAILED_STARTS:
-                    raise DeviceError(f"{self._failed_starts} workers in a row ended before they had their nets, the "
-                                      f"last with: {_said(error)}; is crackmap installed on every machine, and is "
-                                      "there memory for so many (--workers)?") from error  # fmt: skip
+                self._start_failed(_said(error))
                 continue
             if isinstance(said, CrackmapError):
                 raise said
             self._welcome(member, said)
+
+    def _start_failed(self, reason: str) -> None:
+        """Lets a while pass before the next start: a machine that dies, or has no memory left, fails at once.
+
+        Raises:
+            DeviceError: too many have failed, and nobody is at work.
+        """
+        self._failed_starts += 1
+        self._failed_alone = 0 if self._at_work else self._failed_alone + 1
+        said = (f"a worker ended before it had its nets ({self._failed_starts} in a row): {reason}; is crackmap "
+                "installed on every machine, and is there memory for so many (--workers)?")  # fmt: skip
+        if self._failed_alone >= MOST_FAILED_STARTS:
+            raise DeviceError(said)
+        # Of a machine that fails for hours the 1st, 2nd, 4th, 8th... time is told.
+        if self._failed_starts.bit_count() == 1:
+            self._warn(f"{said} The run goes on, and starts others")
+        pause_s = START_PAUSE_S * 2.0 ** min(self._failed_starts - 1, 16)
+        self._hire_at = time.monotonic() + min(pause_s, MOST_START_PAUSE_S)
 
     def _welcome(self, member: _Member, said: Introduction) -> None:
         differing = fingerprint().differences(said.fingerprint)
@@ -243,7 +274,9 @@ class Crew:
             self._warn(f"{said.name} computes on {said.processor}, others on {', '.join(sorted(self._processors))}: "
                        "results of frames may differ in their last digits with the machine")  # fmt: skip
         self._processors.add(said.processor)
-        member.name, self._failed_starts, self._ready_at = said.name, 0, time.monotonic()
+        member.name, self._ready_at = said.name, time.monotonic()
+        self._failed_starts = self._failed_alone = 0
+        self._hire_at = self._ready_at
 
     def _hand_out(self, place: Place, todo: _Queue) -> None:
         """Gives frames to whoever has a hand free, one to each in turn."""
@@ -309,7 +342,7 @@ class Crew:
     def _check_alive(self) -> None:
         """Raises DeviceError where no worker has been ready for too long."""
         waited = time.monotonic() - self._ready_at
-        if any(member.name for member in self._members) or waited <= self._settings.start_s:
+        if self._at_work or waited <= self._settings.start_s:
             return
         share = self._shares
         raise DeviceError(f"no worker was ready in {waited:.0f} s: each needs {share.processors} processors"

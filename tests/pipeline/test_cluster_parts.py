@@ -2,7 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from faults import harness
@@ -10,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crackmap.calibration.errors import DeviceError, InputError, WeightsError
-from crackmap.pipeline.cluster import session
-from crackmap.pipeline.cluster.crew import MOST_LOSSES, ClusterSettings, _Queue
+from crackmap.pipeline.cluster import crew, session
+from crackmap.pipeline.cluster.crew import MOST_LOSSES, ClusterSettings, Crew, _Queue
 from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
+from crackmap.pipeline.cluster.scratch import PREFIX, Scratch
 from crackmap.pipeline.cluster.shares import Node, Shares, shares
-from crackmap.pipeline.cluster.worker import TOKEN_NAME, Place, Setup, Worker
+from crackmap.pipeline.cluster.worker import TOKEN_NAME, Introduction, Place, Setup, Worker
 from crackmap.pipeline.frame_rows import Task
 from crackmap.pipeline.loading import LoadLimits
 from crackmap.pipeline.survey import read_survey
@@ -85,6 +91,89 @@ def test_a_lost_frame_goes_to_a_worker_that_does_nothing_else_and_is_given_up_in
     assert not queue.again(first) and not queue
 
 
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+class Ray:
+    """What of Ray a crew needs; the first `healthy` workers introduce themselves, all others end before.
+
+    Attributes:
+        starts: when workers were started.
+    """
+
+    exceptions = SimpleNamespace(RayError=LookupError)
+
+    def __init__(self, clock: Clock, healthy: int) -> None:
+        self._clock, self._healthy = clock, healthy
+        self.starts: list[float] = []
+
+    def nodes(self):  # type: ignore[no-untyped-def]
+        return [{"Alive": True, "Resources": {"CPU": 4.0}}]
+
+    def remote(self, kind):  # type: ignore[no-untyped-def]
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._start))
+
+    def _start(self, setup):  # type: ignore[no-untyped-def]
+        self.starts.append(self._clock.now_s)
+        number = len(self.starts)
+        return SimpleNamespace(introduce=SimpleNamespace(remote=lambda: number),
+                               leave=SimpleNamespace(remote=lambda: number))  # fmt: skip
+
+    def wait(self, asked, *, num_returns, timeout, **_):  # type: ignore[no-untyped-def]
+        if not asked:
+            self._clock.sleep(timeout)
+        return asked, []
+
+    def get(self, number):  # type: ignore[no-untyped-def]
+        if number > self._healthy:
+            raise LookupError("a page of it\nThe machine is gone.")
+        return Introduction(f"m{number}", fingerprint(), {}, "torch", "AVX2")
+
+    def kill(self, handle, *, no_restart):  # type: ignore[no-untyped-def]
+        pass
+
+
+def crew_on(ray: Ray, clock: Clock, monkeypatch, **settings: int) -> tuple[Crew, list[str]]:  # type: ignore[no-untyped-def]
+    """A crew on a stand-in of Ray, and what it warns of."""
+    monkeypatch.setattr(crew, "ray_session", lambda address: nullcontext(ray))
+    monkeypatch.setattr(crew, "time", clock)
+    said: list[str] = []
+    return Crew(harness.stand_ins, ClusterSettings(**settings), said.append), said  # type: ignore[arg-type]
+
+
+def test_workers_that_end_before_they_have_their_nets_are_started_again_ever_later_and_given_up(monkeypatch):
+    clock = Clock()
+    ray = Ray(clock, healthy=0)
+    alone, _ = crew_on(ray, clock, monkeypatch, workers=1)
+    with pytest.raises(DeviceError, match=r"5 in a row\): The machine is gone\.; is crackmap installed"), alone:
+        pass
+    assert ray.starts == [0.0, 1.0, 3.0, 7.0, 15.0]
+
+
+def test_where_others_work_they_are_told_of_now_and_then_and_end_nothing(monkeypatch):
+    clock = Clock()
+    ray = Ray(clock, healthy=1)
+    some, said = crew_on(ray, clock, monkeypatch, workers=2)
+    with some:
+        for _ in range(700):
+            some._hire()
+            some._take(some._ended(1.0), _Queue(iter(())))
+    waits = [after - before for before, after in pairwise(ray.starts[1:])]
+    assert waits[:6] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0] and set(waits[6:]) == {60.0}
+    assert [text.split("(")[1].split(" ")[0] for text in said] == ["1", "2", "4", "8", "16"]
+    assert all("The run goes on" in text for text in said)
+
+
 def worker(**more: object) -> Worker:
     setup = {"load": harness.stand_ins, "processors": 1, "at_hand": 1, "umask": 0o022, **more}
     return Worker(Setup(**setup))  # type: ignore[arg-type]
@@ -95,11 +184,12 @@ def place(survey, out: Path, token: str) -> Place:  # type: ignore[no-untyped-de
 
 
 @pytest.fixture(autouse=True)
-def processors(monkeypatch):
+def processors(monkeypatch, tmp_path_factory):
     from crackmap.pipeline.cluster import worker as module
 
-    # Of the test's own process nothing is taken.
+    # Of the test's own process nothing is taken, and of this machine's temporary files none are removed.
     monkeypatch.setattr(module, "limit_processors", lambda most: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
 
 
 def test_a_worker_that_does_not_see_the_output_folder_says_so(tmp_path):
@@ -133,6 +223,28 @@ def test_an_image_that_is_gone_is_skipped_as_in_one_process_and_costs_no_worker(
     one.introduce()
     said = one.row(place(survey, tmp_path, "token"), Task(survey.frames[0], "hash", True))
     assert not isinstance(said, Exception) and said.status == "skipped" and said.key == survey.frames[0].key
+
+
+def test_what_a_killed_worker_leaves_goes_with_the_next_and_what_living_ones_use_stays(tmp_path, monkeypatch):
+    def works() -> int:
+        (Scratch().folder / "unpacked").write_bytes(b"rows")
+        time.sleep(60.0)
+        return 0
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f"{PREFIX}of-nobody").symlink_to(tmp_path.parent)
+    child = harness.in_child(works)
+    while not [*tmp_path.glob("*/unpacked")]:
+        time.sleep(0.01)
+    (taken,) = (path.parent for path in tmp_path.glob("*/unpacked"))
+    one = Scratch()
+    assert taken.is_dir() and one.folder.is_dir()
+    harness.waited(child, kill_after_s=0.0)
+    another = Scratch()
+    assert not taken.exists() and one.folder.is_dir() and another.folder.is_dir()
+    one.remove()
+    another.remove()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{PREFIX}of-nobody"] and tmp_path.parent.is_dir()
 
 
 def test_a_worker_that_cannot_load_its_nets_says_why(tmp_path):
