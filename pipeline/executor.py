@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,7 +59,9 @@ class Job:
         images = self.survey.remote
         for frame in frames:
             remote = None if images is None else images.image(frame)
-            yield Task(frame, self.hash_of(frame), frame.key not in unplaced, remote)
+            # Workers of a cluster work in another folder than this process.
+            there = replace(frame, path=frame.path.absolute())
+            yield Task(there, self.hash_of(frame), frame.key not in unplaced, remote)
 
     def bring_masks(self, journal: Journal) -> None:
         """Brings masks that lie in the bucket alone, because other machines made them, to the output folder.

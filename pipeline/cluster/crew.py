@@ -88,7 +88,7 @@ class _Member:
         handle: Ray's.
         greeting: reference to its introduction.
         name: machine and process, once it has introduced itself.
-        at_hand: reference -> frame and when it was given.
+        at_hand: reference -> frame and the moment by which it is to be done, after the ones given before it.
     """
 
     handle: Any
@@ -169,8 +169,9 @@ class Crew:
             DeviceError: no worker is left, or one is not like the others, or does not see the folders.
             StorageError: a mask file cannot be written.
         """
-        out, token = job.out.resolve(), secrets.token_hex(16)
-        place = Place(job.bucket or out, token, job.survey.root.resolve(), job.survey.output, limits)
+        # As the user says it: what a link is here may be a mounted volume there.
+        out, token = job.out.absolute(), secrets.token_hex(16)
+        place = Place(job.bucket or out, token, job.survey.root.absolute(), job.survey.output, limits)
         publish_bytes(out / TOKEN_NAME, token.encode("ascii"))
         todo = _Queue(job.tasks(frames))
         whole = False
@@ -287,7 +288,8 @@ class Crew:
                     continue
                 task = todo.next(alone=given == 0)
                 if task is not None:
-                    member.at_hand[member.handle.row.remote(place, task)] = task, time.monotonic()
+                    start = max([time.monotonic(), *(end for _, end in member.at_hand.values())])
+                    member.at_hand[member.handle.row.remote(place, task)] = task, start + self._limit_s(task)
 
     def _take(self, ended: Sequence[Any], todo: _Queue) -> list[JournalRow]:
         """The rows of what has ended; what was lost goes back to the queue."""
@@ -319,15 +321,18 @@ class Crew:
     def _end_hanging(self, todo: _Queue) -> list[JournalRow]:
         """Ends workers that have been at a frame for too long."""
         rows: list[JournalRow] = []
-        now, settings = time.monotonic(), self._settings
+        now = time.monotonic()
         for member in list(self._members):
-            for task, since in member.at_hand.values():
-                width, height = task.frame.size_wh_px
-                limit_s = settings.frame_s + settings.megapixel_s * width * height / 1e6
-                if now - since > limit_s:
-                    rows += self._lose(member, f"no progress with {task.frame.key} for {limit_s:.0f} s", todo)
-                    break
+            late = next((task for task, end in member.at_hand.values() if now > end), None)
+            if late is not None:
+                reason = f"no progress with {late.frame.key} for {self._limit_s(late):.0f} s"
+                rows += self._lose(member, reason, todo)
         return rows
+
+    def _limit_s(self, task: Task) -> float:
+        """How long a frame may take."""
+        width, height = task.frame.size_wh_px
+        return self._settings.frame_s + self._settings.megapixel_s * width * height / 1e6
 
     def _lose(self, member: _Member, reason: str, todo: _Queue) -> list[JournalRow]:
         """Lets a worker go; the rows of frames that are given up with it."""

@@ -186,14 +186,14 @@ def kill_workers(run: subprocess.Popen[str], out: Path, address: str, count: int
 
 def driver(
     survey: Path | str, out: Path | str, faults: Path, address: str | None, *, slow_s: float = 0.0,
-    strips: bool = True, **settings: object,
+    strips: bool = True, cwd: Path | None = None, **settings: object,
 ) -> subprocess.Popen[str]:  # fmt: skip
     """A run on a cluster in a program of its own; standard error has its warnings, the exit code is a run's."""
     asked = json.dumps([str(survey), str(out), str(faults), slow_s, strips, {"address": address, **settings}])
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "faults.clusters", asked], env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
     )  # fmt: skip
 
 

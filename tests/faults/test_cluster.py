@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,13 +121,19 @@ def interrupted(address, survey, faults, out: Path, *, kills: int, seed: int) ->
 
     Returns how many frames were begun more than once.
     """
-    driver = clusters.driver(survey, out, faults, address, workers=4, slow_s=0.5)
+
+    def start() -> subprocess.Popen[str]:
+        # Said as a user says it who has gone to the folder; workers are elsewhere.
+        return clusters.driver(survey.name, os.path.relpath(out, survey.parent), faults, address, cwd=survey.parent,
+                               workers=4, slow_s=0.5)  # fmt: skip
+
+    driver = start()
     clusters.kill_workers(driver, out, address, kills, seed=seed)
     assert driver.poll() is None
     driver.kill()
     driver.communicate()
     (faults / "exits").touch()
-    driver = clusters.driver(survey, out, faults, address, workers=4, slow_s=0.5)
+    driver = start()
     before, end = clusters.rows_in(out), time.monotonic() + 120
     while clusters.rows_in(out) == before and time.monotonic() < end:
         time.sleep(0.1)

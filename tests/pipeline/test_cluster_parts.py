@@ -1,10 +1,12 @@
 """Parts of running on a cluster that need no Ray."""
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
 from crackmap.pipeline.cluster.scratch import PREFIX, Scratch
 from crackmap.pipeline.cluster.shares import Node, Shares, shares
 from crackmap.pipeline.cluster.worker import TOKEN_NAME, Introduction, Place, Setup, Worker
+from crackmap.pipeline.executor import Job
 from crackmap.pipeline.frame_rows import Task
 from crackmap.pipeline.loading import LoadLimits
 from crackmap.pipeline.survey import read_survey
@@ -127,7 +130,8 @@ class Ray:
         self.starts.append(self._clock.now_s)
         number = len(self.starts)
         return SimpleNamespace(introduce=SimpleNamespace(remote=lambda: number),
-                               leave=SimpleNamespace(remote=lambda: number))  # fmt: skip
+                               leave=SimpleNamespace(remote=lambda: number),
+                               row=SimpleNamespace(remote=lambda place, task: task.frame.key))  # fmt: skip
 
     def wait(self, asked, *, num_returns, timeout, **_):  # type: ignore[no-untyped-def]
         if not asked:
@@ -215,6 +219,54 @@ def test_a_worker_that_does_not_see_the_survey_says_so_and_skips_nothing(tmp_pat
     assert isinstance(said, DeviceError) and "does not see the survey folder" in str(said)
 
 
+def test_what_a_worker_is_given_says_where_it_is_wherever_the_worker_was_started(tmp_path, monkeypatch):
+    harness.draw_survey(tmp_path / "s", 1)
+    monkeypatch.chdir(tmp_path)
+    survey = read_survey(Path("s"), gsd_mm=1.0)
+    (task,) = Job(survey, Path("out"), lambda frame: "hash").tasks(survey.frames)
+    (tmp_path / TOKEN_NAME).write_text("token")
+    monkeypatch.chdir("/")
+    one = worker()
+    one.introduce()
+    said = one.row(place(survey, tmp_path, "token"), task)
+    assert not isinstance(said, Exception) and said.status == "ok"
+
+
+def test_a_worker_whose_run_has_ended_writes_no_mask_over_that_of_the_next(tmp_path):
+    survey = read_survey(harness.draw_survey(tmp_path / "s", 1), gsd_mm=1.0)
+    token = tmp_path / TOKEN_NAME
+    token.write_text("token")
+    stages = harness.stand_ins()
+    real = stages.segmenter.segment_classes
+
+    def ends_the_run(source, regions, settings):  # type: ignore[no-untyped-def]
+        token.write_text("of the next run")
+        return real(source, regions, settings)
+
+    one = worker(load=lambda: replace(stages, segmenter=SimpleNamespace(segment_classes=ends_the_run)))
+    one.introduce()
+    said = one.row(place(survey, tmp_path, "token"), Task(survey.frames[0], "hash", True))
+    assert isinstance(said, DeviceError) and not [*tmp_path.rglob("*.tif")]
+
+
+def test_a_small_frame_behind_a_large_one_has_its_time_after_it(tmp_path, monkeypatch):
+    clock = Clock()
+    ray = Ray(clock, healthy=1)
+    one, said = crew_on(ray, clock, monkeypatch, workers=1)
+    small, large = tasks(tmp_path / "s", 2)
+    large = replace(large, frame=replace(large.frame, size_wh_px=(10_000, 10_000)))
+    todo = _Queue(iter([large, small]))
+    with one:
+        one._hand_out(None, todo)  # type: ignore[arg-type]
+        (member,) = one._members
+        assert len(member.at_hand) == 2
+        clock.sleep(3599.0)
+        assert one._end_hanging(todo) == [] and one.lost == 0
+        clock.sleep(2.0)
+        one._end_hanging(todo)
+    assert one.lost == 1 and f"no progress with {large.frame.key} for 3600 s" in said[0]
+
+
 def test_an_image_that_is_gone_is_skipped_as_in_one_process_and_costs_no_worker(tmp_path):
     survey = read_survey(harness.draw_survey(tmp_path / "s", 2), gsd_mm=1.0)
     (tmp_path / TOKEN_NAME).write_text("token")
@@ -227,14 +279,16 @@ def test_an_image_that_is_gone_is_skipped_as_in_one_process_and_costs_no_worker(
 
 def test_what_a_killed_worker_leaves_goes_with_the_next_and_what_living_ones_use_stays(tmp_path, monkeypatch):
     def works() -> int:
-        (Scratch().folder / "unpacked").write_bytes(b"rows")
+        its = Scratch()
+        (its.folder / "unpacked").write_bytes(b"rows")
         time.sleep(60.0)
         return 0
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / f"{PREFIX}of-nobody").symlink_to(tmp_path.parent)
     child = harness.in_child(works)
-    while not [*tmp_path.glob("*/unpacked")]:
+    end = time.monotonic() + 30.0
+    while not [*tmp_path.glob("*/unpacked")] and time.monotonic() < end:
         time.sleep(0.01)
     (taken,) = (path.parent for path in tmp_path.glob("*/unpacked"))
     one = Scratch()
@@ -252,7 +306,7 @@ def test_a_worker_that_cannot_load_its_nets_says_why(tmp_path):
         raise WeightsError("segment.safetensors: not there")
 
     said = worker(load=load).introduce()
-    assert isinstance(said, WeightsError)
+    assert isinstance(said, WeightsError) and f"({os.getpid()}): segment.safetensors: not there" in str(said)
 
 
 def test_without_ray_its_executor_says_how_to_get_it(monkeypatch):
