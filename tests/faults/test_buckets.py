@@ -228,6 +228,7 @@ def test_access_that_is_lost_during_a_run_ends_it_and_the_same_command_goes_on(u
     assert buckets.tree(address, "denied") == unbroken
 
 
+@pytest.mark.slow
 def test_workers_of_ray_one_of_which_is_lost_end_with_the_objects_of_a_local_run(unbroken, address, proxy, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'crackmap[ray]'")
     (tmp_path / "exits").touch()
