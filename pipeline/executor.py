@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from crackmap.pipeline.frame_rows import Bench, Task, frame_row
 from crackmap.pipeline.journal import Journal, JournalRow
 from crackmap.pipeline.loading import ImageSource, Loader
 from crackmap.pipeline.measurers import Measurers
+from crackmap.pipeline.products.masks import mask_name
 from crackmap.pipeline.records import Frame
 from crackmap.pipeline.storage.remote import RemoteOut, wanted_masks
 from crackmap.pipeline.survey import Survey
@@ -58,10 +59,14 @@ class Job:
         images = self.survey.remote
         for frame in frames:
             remote = None if images is None else images.image(frame)
-            yield Task(frame, self.hash_of(frame), frame.key not in unplaced, remote)
+            # Workers of a cluster work in another folder than this process.
+            there = replace(frame, path=frame.path.absolute())
+            yield Task(there, self.hash_of(frame), frame.key not in unplaced, remote)
 
     def bring_masks(self, journal: Journal) -> None:
         """Brings masks that lie in the bucket alone, because other machines made them, to the output folder.
+
+        To be called when all frames are done: then every row of a frame of the survey is as the frame is now.
 
         Raises:
             InputError: the bucket cannot be read.
@@ -69,11 +74,12 @@ class Job:
         """
         if self.bucket is None:
             return
-        hashes = {frame.key: self.hash_of(frame) for frame in self.survey.measurable}
-        rows = (row for row in journal.rows() if hashes.get(row.key) == row.frame_hash)
-        if lost := self.bucket.fetch_masks(wanted_masks(rows), self.out):
-            raise StorageError(f"{self.bucket.url}: {len(lost)} masks are not those of this run, the first "
-                               f"masks/{lost[0]}; does something else write there? Run the command again")  # fmt: skip
+        lost = set(self.bucket.fetch_masks(wanted_masks(journal.rows()), self.out))
+        # Rows of frames that left the survey need no mask any more, and that of a correction is drawn again.
+        names = (mask_name(frame.key) for frame in self.survey.measurable) if lost else ()
+        if wrong := [name for name in names if name in lost]:
+            raise StorageError(f"{self.bucket.url}: {len(wrong)} masks are not those of this run, the first "
+                               f"masks/{wrong[0]}; does something else write there? Run the command again")  # fmt: skip
 
 
 def finished_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Bench:
         nets: how many frames they look at side by side.
         measurers: measure.
         bucket: gets every mask, if `out` stands for a prefix there.
+        check: called before a mask is written; raises DeviceError where the run that asked for it has ended.
     """
 
     out: Path
@@ -65,6 +67,7 @@ class Bench:
     nets: threading.Semaphore
     measurers: Measurers = field(default_factory=lambda: Measurers(0))
     bucket: RemoteOut | None = None
+    check: Callable[[], None] = lambda: None
 
 
 def frame_row(bench: Bench, task: Task, source: ImageSource | UnreadableImageError) -> JournalRow:
@@ -111,6 +114,7 @@ def _measured(bench: Bench, task: Task, source: ImageSource, found: FoundMask) -
     cracks = _cracks(bench, frame, source, found)
     if file_identity(frame.file) != (source.identity.size_bytes, source.identity.mtime_ns):
         return _skipped(task, f"{CHANGED}: its file was written to; run the same command again", source)
+    bench.check()
     start = time.perf_counter()
     name = mask_name(frame.key)
     path = bench.out / MASKS_FOLDER / name

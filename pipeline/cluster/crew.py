@@ -34,12 +34,18 @@ MOST_LOSSES = 4
 """Workers that are lost over one frame before it is given up: once in company, three times alone."""
 
 MOST_FAILED_STARTS = 5
-"""Workers in a row that end before they have done anything."""
+"""Workers in a row that may end before they have their nets, where nobody is at work."""
+
+START_PAUSE_S, MOST_START_PAUSE_S = 1.0, 60.0
+"""After a worker that ended so until the next is started: twice as long each time, at most so long."""
 
 AT_HAND, AT_HAND_GPU = 2, 4
 """Frames of a worker at a time: a graphics card is done with one before a processor has decoded the next."""
 
 POLL_S = 1.0
+
+LEAVE_S = 5.0
+"""Workers have so long to clear up when all is done."""
 
 Warn = Callable[[str], None]
 
@@ -82,7 +88,7 @@ class _Member:
         handle: Ray's.
         greeting: reference to its introduction.
         name: machine and process, once it has introduced itself.
-        at_hand: reference -> frame and when it was given.
+        at_hand: reference -> frame and the moment by which it is to be done, after the ones given before it.
     """
 
     handle: Any
@@ -113,8 +119,8 @@ class Crew:
         self._load, self._settings, self._warn = load, settings, warn
         self._members: list[_Member] = []
         self._first: Introduction | None = None
-        self._failed_starts, self.lost = 0, 0
-        self._ready_at = time.monotonic()
+        self._failed_starts, self._failed_alone, self.lost = 0, 0, 0
+        self._ready_at = self._hire_at = time.monotonic()
         self._processors: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -139,6 +145,10 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            leaving = [member.handle.leave.remote() for member in self._members if member.name]
+            if leaving:
+                self._ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_S)
         self._dismiss()
         self._stack.close()
 
@@ -159,8 +169,9 @@ class Crew:
             DeviceError: no worker is left, or one is not like the others, or does not see the folders.
             StorageError: a mask file cannot be written.
         """
-        out, token = job.out.resolve(), secrets.token_hex(16)
-        place = Place(job.bucket or out, token, job.survey.root.resolve(), job.survey.output, limits)
+        # As the user says it: what a link is here may be a mounted volume there.
+        out, token = job.out.absolute(), secrets.token_hex(16)
+        place = Place(job.bucket or out, token, job.survey.root.absolute(), job.survey.output, limits)
         publish_bytes(out / TOKEN_NAME, token.encode("ascii"))
         todo = _Queue(job.tasks(frames))
         whole = False
@@ -189,8 +200,14 @@ class Crew:
         found = shares(nodes, workers=self._settings.workers, gpus_per_worker=self._settings.gpus_per_worker)
         return replace(found, processors=self._settings.processors or found.processors)
 
+    @property
+    def _at_work(self) -> bool:
+        return any(member.name for member in self._members)
+
     def _hire(self) -> None:
         """Replaces who was lost."""
+        if time.monotonic() < self._hire_at:
+            return
         setup = Setup(self._load, self._shares.processors, self._at_hand, _umask())
         options = {"num_cpus": self._shares.processors, "num_gpus": self._shares.gpus, "max_restarts": 0,
                    "max_task_retries": 0, "max_concurrency": self._at_hand}  # fmt: skip
@@ -207,6 +224,7 @@ class Crew:
         asked = [member.greeting for member in self._members if not member.name]
         asked += [reference for member in self._members for reference in member.at_hand]
         if not asked:
+            time.sleep(wait_s)
             return []
         done, _ = self._ray.wait(asked, num_returns=1, timeout=wait_s, fetch_local=False)
         if done:
@@ -219,16 +237,30 @@ class Crew:
             try:
                 said = self._ray.get(member.greeting)
             except self._ray.exceptions.RayError as error:
-                self._failed_starts += 1
                 self._members.remove(member)
-                if self._failed_starts >= MOST_FAILED_STARTS:
-                    raise DeviceError(f"{self._failed_starts} workers in a row ended before they had their nets, the "
-                                      f"last with: {_said(error)}; is crackmap installed on every machine, and is "
-                                      "there memory for so many (--workers)?") from error  # fmt: skip
+                self._start_failed(_said(error))
                 continue
             if isinstance(said, CrackmapError):
                 raise said
             self._welcome(member, said)
+
+    def _start_failed(self, reason: str) -> None:
+        """Lets a while pass before the next start: a machine that dies, or has no memory left, fails at once.
+
+        Raises:
+            DeviceError: too many have failed, and nobody is at work.
+        """
+        self._failed_starts += 1
+        self._failed_alone = 0 if self._at_work else self._failed_alone + 1
+        said = (f"a worker ended before it had its nets ({self._failed_starts} in a row): {reason}; is crackmap "
+                "installed on every machine, and is there memory for so many (--workers)?")  # fmt: skip
+        if self._failed_alone >= MOST_FAILED_STARTS:
+            raise DeviceError(said)
+        # Of a machine that fails for hours the 1st, 2nd, 4th, 8th... time is told.
+        if self._failed_starts.bit_count() == 1:
+            self._warn(f"{said} The run goes on, and starts others")
+        pause_s = START_PAUSE_S * 2.0 ** min(self._failed_starts - 1, 16)
+        self._hire_at = time.monotonic() + min(pause_s, MOST_START_PAUSE_S)
 
     def _welcome(self, member: _Member, said: Introduction) -> None:
         differing = fingerprint().differences(said.fingerprint)
@@ -243,7 +275,9 @@ class Crew:
             self._warn(f"{said.name} computes on {said.processor}, others on {', '.join(sorted(self._processors))}: "
                        "results of frames may differ in their last digits with the machine")  # fmt: skip
         self._processors.add(said.processor)
-        member.name, self._failed_starts, self._ready_at = said.name, 0, time.monotonic()
+        member.name, self._ready_at = said.name, time.monotonic()
+        self._failed_starts = self._failed_alone = 0
+        self._hire_at = self._ready_at
 
     def _hand_out(self, place: Place, todo: _Queue) -> None:
         """Gives frames to whoever has a hand free, one to each in turn."""
@@ -254,7 +288,8 @@ class Crew:
                     continue
                 task = todo.next(alone=given == 0)
                 if task is not None:
-                    member.at_hand[member.handle.row.remote(place, task)] = task, time.monotonic()
+                    start = max([time.monotonic(), *(end for _, end in member.at_hand.values())])
+                    member.at_hand[member.handle.row.remote(place, task)] = task, start + self._limit_s(task)
 
     def _take(self, ended: Sequence[Any], todo: _Queue) -> list[JournalRow]:
         """The rows of what has ended; what was lost goes back to the queue."""
@@ -286,15 +321,18 @@ class Crew:
     def _end_hanging(self, todo: _Queue) -> list[JournalRow]:
         """Ends workers that have been at a frame for too long."""
         rows: list[JournalRow] = []
-        now, settings = time.monotonic(), self._settings
+        now = time.monotonic()
         for member in list(self._members):
-            for task, since in member.at_hand.values():
-                width, height = task.frame.size_wh_px
-                limit_s = settings.frame_s + settings.megapixel_s * width * height / 1e6
-                if now - since > limit_s:
-                    rows += self._lose(member, f"no progress with {task.frame.key} for {limit_s:.0f} s", todo)
-                    break
+            late = next((task for task, end in member.at_hand.values() if now > end), None)
+            if late is not None:
+                reason = f"no progress with {late.frame.key} for {self._limit_s(late):.0f} s"
+                rows += self._lose(member, reason, todo)
         return rows
+
+    def _limit_s(self, task: Task) -> float:
+        """How long a frame may take."""
+        width, height = task.frame.size_wh_px
+        return self._settings.frame_s + self._settings.megapixel_s * width * height / 1e6
 
     def _lose(self, member: _Member, reason: str, todo: _Queue) -> list[JournalRow]:
         """Lets a worker go; the rows of frames that are given up with it."""
@@ -309,7 +347,7 @@ class Crew:
     def _check_alive(self) -> None:
         """Raises DeviceError where no worker has been ready for too long."""
         waited = time.monotonic() - self._ready_at
-        if any(member.name for member in self._members) or waited <= self._settings.start_s:
+        if self._at_work or waited <= self._settings.start_s:
             return
         share = self._shares
         raise DeviceError(f"no worker was ready in {waited:.0f} s: each needs {share.processors} processors"

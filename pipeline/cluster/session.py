@@ -38,6 +38,9 @@ def ray_session(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A cluster that is gone is asked once, not for a quarter of an hour.
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
+    # What it has to say of a lost worker or machine it prints on standard output, with a page of its state, even where
+    # it is told to send no logs (docs.ray.io, log deduplication): this fits every line of that. We say who was lost.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
     if address is None:
         _keep_to_this_machine()
     try:

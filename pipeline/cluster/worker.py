@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from crackmap.calibration.errors import CrackmapError, DeviceError, UnreadableImageError
 from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
+from crackmap.pipeline.cluster.scratch import Scratch
 from crackmap.pipeline.frame import Stages
 from crackmap.pipeline.frame_rows import Bench, Task, frame_row
 from crackmap.pipeline.journal import JournalRow
@@ -93,9 +94,9 @@ class Worker:
         limit_processors(setup.processors)
         self._setup, self._lock = setup, threading.Lock()
         self._stages: Stages | None = None
-        # Of this machine: what is large is not unpacked over the network. Gone with the process, unless that is killed.
-        self._folder = tempfile.TemporaryDirectory(prefix="crackmap-worker-")
-        self._scratch = Path(self._folder.name)
+        self._name = f"{platform.node()} ({os.getpid()})"
+        # Of this machine: what is large is not unpacked over the network.
+        self._scratch = Scratch()
         self._bench: tuple[Place, Bench, Loader] | None = None
 
     def introduce(self) -> Introduction | CrackmapError:
@@ -103,11 +104,10 @@ class Worker:
         try:
             self._stages = self._setup.load()
         except CrackmapError as error:
-            return error
+            return self._named(error)
         return Introduction(
-            f"{platform.node()} ({os.getpid()})", fingerprint(), dict(self._stages.weights), self._stages.engine,
-            processor_kind(),
-        )  # fmt: skip
+            self._name, fingerprint(), dict(self._stages.weights), self._stages.engine, processor_kind()
+        )
 
     def row(self, place: Place, task: Task) -> JournalRow | CrackmapError:
         """Takes a frame through the stages; its mask file is in place."""
@@ -117,12 +117,20 @@ class Worker:
                 _check_survey(task, place.root)
                 row = frame_row(bench, task, loader.attempt(task.frame.path))
             else:
-                row = _remote_row(bench, loader, task, task.remote, self._scratch)
+                row = _remote_row(bench, loader, task, task.remote, self._scratch.folder)
             if bench.bucket is not None and row.mask_name:
                 (bench.out / MASKS_FOLDER / row.mask_name).unlink(missing_ok=True)
             return row.pack()
         except CrackmapError as error:
-            return error
+            return self._named(error)
+
+    def _named(self, error: CrackmapError) -> CrackmapError:
+        """The same error, which says on which machine it is so."""
+        return type(error)(f"{self._name}: {error}")
+
+    def leave(self) -> None:
+        """Leaves nothing behind on its machine; what comes after that is an end without ceremony."""
+        self._scratch.remove()
 
     def _bench_of(self, place: Place) -> tuple[Bench, Loader]:
         with self._lock:
@@ -132,9 +140,13 @@ class Worker:
                     _check_place(out, place.token)
                 if self._stages is None:
                     raise DeviceError("a worker was asked for a frame before it had its nets; please report it")
-                folder, bucket = (out, None) if isinstance(out, Path) else (self._scratch, out)
-                bench = Bench(folder, place.output, self._stages, threading.Semaphore(1), bucket=bucket)
-                loader = Loader(self._setup.at_hand, limits=place.limits, scratch=self._scratch)
+                nets = threading.Semaphore(1)
+                if isinstance(out, Path):
+                    check = partial(_check_place, out, place.token)
+                    bench = Bench(out, place.output, self._stages, nets, check=check)
+                else:
+                    bench = Bench(self._scratch.folder, place.output, self._stages, nets, bucket=out)
+                loader = Loader(self._setup.at_hand, limits=place.limits, scratch=self._scratch.folder)
                 self._bench = place, bench, loader
             return self._bench[1:]
 
@@ -158,12 +170,12 @@ def _check_place(out: Path, token: str) -> None:
     except OSError:
         found = ""
     if found != token:
-        raise DeviceError(f"{platform.node()} does not see the output folder {out}: keep it on storage that all "
-                          "machines of the cluster share, under the same path")  # fmt: skip
+        raise DeviceError(f"does not see the output folder {out}: keep it on storage that all machines of the cluster "
+                          "share, under the same path")  # fmt: skip
 
 
 def _check_survey(task: Task, root: Path) -> None:
     """A folder that is not there would make every frame an unreadable one; a single image that is gone is one."""
     if not task.frame.path.exists() and not root.is_dir():
-        raise DeviceError(f"{platform.node()} does not see the survey folder {root}: keep it on storage that all "
-                          "machines of the cluster share, under the same path")  # fmt: skip
+        raise DeviceError(f"does not see the survey folder {root}: keep it on storage that all machines of the cluster "
+                          "share, under the same path")  # fmt: skip

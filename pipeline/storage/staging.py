@@ -269,9 +269,8 @@ class _Staging:
 
     def _fetch_masks(self) -> None:
         with open_journal(self.folder) as journal:
-            rows = list(journal.rows())
-        # One that cannot be had is missing: its frame is done again.
-        RemoteOut(self._url).fetch_masks(wanted_masks(rows), self.folder)
+            # One that cannot be had is missing: its frame is done again.
+            RemoteOut(self._url).fetch_masks(wanted_masks(journal.rows()), self.folder)
 
     def _remembered(self) -> str:
         """ETag of the journal in the bucket that this folder is at, or ahead of; empty for none.

@@ -7,8 +7,10 @@ import json
 import os
 import random
 import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,13 +25,18 @@ from faults import harness
 from crackmap.calibration.errors import CrackmapError
 from crackmap.pipeline.cluster.crew import ClusterSettings, Crew
 from crackmap.pipeline.frame import Stages
+from crackmap.pipeline.journal import JOURNAL_NAME
 from crackmap.pipeline.run import RunOptions, run_survey
+from crackmap.pipeline.storage.staging import working_copy
+from crackmap.pipeline.storage.urls import is_url, location
 from crackmap.pipeline.survey import read_survey
 
 TESTS = Path(__file__).parent.parent
 
 FAULTS = ("exits", "leaves", "hangs")
 """A file of this name in the folder of faults makes the next frame end its worker, or keep it for ever."""
+
+COUNTED = "begun"
 
 
 def faulty_stand_ins(folder: Path, slow_s: float = 0.0) -> Stages:
@@ -39,6 +46,7 @@ def faulty_stand_ins(folder: Path, slow_s: float = 0.0) -> Stages:
     real = stages.segmenter.segment_classes
 
     def segment_classes(source, regions, settings):  # type: ignore[no-untyped-def]
+        _count(folder)
         for name in FAULTS:
             if _taken(folder / name):
                 _commit(name)
@@ -48,6 +56,18 @@ def faulty_stand_ins(folder: Path, slow_s: float = 0.0) -> Stages:
         return real(source, regions, settings)
 
     return replace(stages, segmenter=SimpleNamespace(segment_classes=segment_classes))
+
+
+def _count(folder: Path) -> None:
+    """A line for each frame that is begun; what many processes add at once is added whole."""
+    descriptor = os.open(folder / COUNTED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, b"\n")
+    os.close(descriptor)
+
+
+def begun(folder: Path) -> int:
+    """How often a frame was begun, over all runs with this folder of faults."""
+    return (folder / COUNTED).stat().st_size
 
 
 def _taken(path: Path) -> bool:
@@ -91,9 +111,11 @@ def cluster(folder: Path, nodes: int = 2, processors: int = 2) -> Iterator[list[
             _start([*ray, "--address", head, "--node-ip-address", f"127.0.0.{2 + number}"])
         yield [head]
     finally:
-        for process in _processes_of(str(port)):
+        # Agents of a node that was killed, and workers, have another command line than they were started with.
+        for process in {*_processes_of(str(port)), *_processes_of(environment["RAY_AUTH_TOKEN"], "environ")}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
         os.environ.clear()
         os.environ.update(before)
 
@@ -102,14 +124,13 @@ def _start(command: list[str]) -> None:
     subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _processes_of(text: str) -> list[int]:
-    """Processes with a text in their command line or, as workers change theirs, in their environment."""
+def _processes_of(text: str, where: str = "cmdline") -> list[int]:
+    """Processes of Ray with a text in their command line, or in the `environ` that they were started with."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():
             with contextlib.suppress(OSError):
-                line = (folder / "cmdline").read_bytes()
-                if b"ray" in line and text.encode() in line:
+                if b"ray" in (folder / "cmdline").read_bytes() and text.encode() in (folder / where).read_bytes():
                     found.append(int(folder.name))
     return found
 
@@ -122,66 +143,92 @@ def node_process(number: int) -> int:
     raise AssertionError(f"node {number} is not there")
 
 
-def workers() -> list[int]:
-    """Processes of workers that have been given to a run."""
+def workers(address: str) -> list[int]:
+    """Processes of workers of a cluster that have been given to a run."""
+    nodes = set(_processes_of(address))
     found = []
     for folder in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if (folder / "cmdline").read_bytes().startswith(b"ray::Worker"):
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent in nodes and (folder / "cmdline").read_bytes().startswith(b"ray::Worker"):
                 found.append(int(folder.name))
     return found
 
 
-def kill_workers(count: int, *, seed: int, until_s: float = 240.0) -> int:
-    """Kills so many workers, one after the other as they turn up, at random moments; how many it hit."""
-    rng = random.Random(seed)
-    hit, end = 0, time.monotonic() + until_s
-    while hit < count and time.monotonic() < end:
-        time.sleep(rng.uniform(0.2, 1.0))
-        if there := workers():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(rng.choice(there), signal.SIGKILL)
-                hit += 1
-    return hit
+def rows_in(out: Path) -> int:
+    """Rows that the journal of a run has by now."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"{(out / JOURNAL_NAME).as_uri()}?mode=ro", uri=True)) as journal,
+    ):
+        return int(journal.execute("SELECT count(*) FROM frames").fetchone()[0])
+    return 0
+
+
+def kill_workers(run: subprocess.Popen[str], out: Path, address: str, count: int, *, seed: int) -> None:
+    """Kills so many workers of a run at random moments, each after the journal has grown since the one before.
+
+    Raises:
+        AssertionError: the run ended before, or hangs.
+    """
+    rng, hit = random.Random(seed), 0
+    while hit < count:
+        rows, end = rows_in(out), time.monotonic() + 120.0
+        while (hit and rows_in(out) == rows) or not workers(address):
+            assert run.poll() is None, f"the run ended after {hit} of {count} kills: {ended(run)}"
+            assert time.monotonic() < end, f"no row for 120 s after {hit} of {count} kills"
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.0, 1.0))
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(rng.choice(workers(address)), signal.SIGKILL)
+            hit += 1
 
 
 def driver(
-    survey: Path, out: Path, faults: Path, address: str | None, *, slow_s: float = 0.0, **settings: object
-) -> subprocess.Popen[str]:
+    survey: Path | str, out: Path | str, faults: Path, address: str | None, *, slow_s: float = 0.0,
+    strips: bool = True, cwd: Path | None = None, **settings: object,
+) -> subprocess.Popen[str]:  # fmt: skip
     """A run on a cluster in a program of its own; standard error has its warnings, the exit code is a run's."""
-    asked = json.dumps([str(survey), str(out), str(faults), slow_s, {"address": address, **settings}])
+    asked = json.dumps([str(survey), str(out), str(faults), slow_s, strips, {"address": address, **settings}])
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "faults.clusters", asked], env={**os.environ, "PYTHONPATH": path},
-        stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
     )  # fmt: skip
 
 
 def ended(process: subprocess.Popen[str], limit_s: float = 240.0) -> tuple[int, str]:
-    """Exit code and warnings of a driver.
+    """Exit code and warnings of a driver, which has nothing to say on standard output, nor has Ray.
 
     Raises:
+        AssertionError: something was said there.
         TimeoutExpired: it is still there after `limit_s`.
     """
     try:
-        said = process.communicate(timeout=limit_s)[1]
+        printed, said = process.communicate(timeout=limit_s)
     finally:
         process.kill()
+    assert printed == "", printed
     return process.returncode, said
 
 
 def main() -> int:
     """The program of a driver."""
-    survey, out, faults, slow_s, settings = json.loads(sys.argv[1])
+    survey, out, faults, slow_s, strips, settings = json.loads(sys.argv[1])
+    described = {"gsd_mm": 1.0} if is_url(survey) else harness.described(Path(survey))
 
     def warn(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        with Crew(partial(faulty_stand_ins, Path(faults), slow_s), ClusterSettings(**settings), warn) as crew:
-            found = read_survey(Path(survey), **harness.described(Path(survey)))  # type: ignore[arg-type]
-            used = harness.SETTINGS if found.source["gsd_mm"] else harness.LONG
-            summary = run_survey(found, Path(out), crew, used, options=RunOptions(), command="crackmap run")
+        with (
+            working_copy(location(out)) as place,
+            Crew(partial(faulty_stand_ins, Path(faults), slow_s), ClusterSettings(**settings), warn) as crew,
+        ):
+            found = read_survey(location(survey), **described)  # type: ignore[arg-type]
+            used = replace(harness.SETTINGS if found.source["gsd_mm"] else harness.LONG, strips=strips)
+            summary = run_survey(found, place.folder, crew, used, options=RunOptions(bucket=place.bucket),
+                                 progress=place.checked(lambda *_: None), command="crackmap run")  # fmt: skip
     except CrackmapError as error:
         warn(f"error: {error}")
         return error.exit_code

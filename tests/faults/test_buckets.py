@@ -13,7 +13,7 @@ from faults import harness
 pytest.importorskip("moto", reason="needs moto[server], an S3 server for tests")
 pytest.importorskip("boto3", reason="needs the extra s3")
 
-from faults import buckets
+from faults import buckets, clusters
 
 from crackmap.calibration.errors import CrackmapError, InputError, OutputLockedError, StorageError
 from crackmap.pipeline.executor import Job, finished_rows
@@ -226,6 +226,18 @@ def test_access_that_is_lost_during_a_run_ends_it_and_the_same_command_goes_on(u
         assert run(str(out)) == OutputLockedError.exit_code
     assert run(str(out)) == 0
     assert buckets.tree(address, "denied") == unbroken
+
+
+@pytest.mark.slow
+def test_workers_of_ray_one_of_which_is_lost_end_with_the_objects_of_a_local_run(unbroken, address, proxy, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'crackmap[ray]'")
+    (tmp_path / "exits").touch()
+    run_of_ray = clusters.driver("s3://roads/photos", "s3://roads/ray", tmp_path, None, strips=False, workers=2)
+    code, said = clusters.ended(run_of_ray)
+    assert code == 0, said
+    assert said.count("was lost") == 1
+    assert buckets.tree(address, "ray") == unbroken
+    assert ".lock" not in buckets.objects(address, "ray")
 
 
 def test_a_picture_that_is_replaced_after_it_was_listed_is_named_and_not_measured(survey, address, proxy, tmp_path):
