@@ -60,7 +60,7 @@ class Job:
         for frame in frames:
             remote = None if images is None else images.image(frame)
             # Workers of a cluster work in another folder than this process.
-            there = replace(frame, path=frame.path.absolute())
+            there = replace(frame, file=str(frame.path.absolute()))
             yield Task(there, self.hash_of(frame), frame.key not in unplaced, remote)
 
     def bring_masks(self, journal: Journal) -> None:

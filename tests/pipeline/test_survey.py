@@ -108,6 +108,22 @@ def test_products_of_an_earlier_run_in_the_folder_itself_are_no_frames(tmp_path)
     assert set(keys(read_survey(tmp_path))) == {"a.jpg", "day/masks/b.jpg"}
 
 
+def test_a_folder_with_the_name_of_a_journal_is_none(tmp_path):
+    for name in ("a.jpg", "sub/b.jpg", "masks/c.jpg"):
+        image(tmp_path / name)
+    for folder in (tmp_path, tmp_path / "sub"):
+        (folder / "journal.sqlite").mkdir()
+    assert set(keys(read_survey(tmp_path))) == {"a.jpg", "sub/b.jpg", "masks/c.jpg"}
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_links_that_lead_to_each_other_stop_no_survey(tmp_path, follow_links):
+    image(tmp_path / "a.jpg")
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    assert keys(read_survey(tmp_path, follow_links=follow_links)) == ["a.jpg"]
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     image(tmp_path / "a.jpg")
     (tmp_path / "closed").mkdir()
