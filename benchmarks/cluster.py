@@ -70,14 +70,19 @@ def first_frames(survey: Survey, count: int) -> Survey:
 
 
 def timed_run(survey: Survey, out: Path, workers: int) -> tuple[float, float]:
-    """Seconds until the first worker was ready, and from there until all frames were done."""
+    """Seconds until the first worker was ready, and a frame takes when all are: of the second half, by the clock."""
     shutil.rmtree(out, ignore_errors=True)
     load = partial(load_stages, StageSettings())
     start = time.perf_counter()
     with Crew(load, ClusterSettings(workers=workers, processors=1)) as crew:
         ready = time.perf_counter()
-        summary = run_survey(survey, out, crew, RunSettings(strips=False), options=RunOptions())
-    return ready - start, summary.wall_s["frames"]
+        done_at: list[float] = []
+        run_survey(
+            survey, out, crew, RunSettings(strips=False), options=RunOptions(),
+            progress=lambda done, total, key: done_at.append(time.perf_counter()),
+        )  # fmt: skip
+    half = len(done_at) // 2
+    return ready - start, (done_at[-1] - done_at[half - 1]) / (len(done_at) - half)
 
 
 def driver_rates(out: Path, row: JournalRow) -> dict[int, float]:
@@ -115,14 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for _ in range(chosen.repeat):
         for workers, found in times.items():
             found.append(timed_run(survey, chosen.out / "run", workers))
-            print(f"{workers} workers: ready after {found[-1][0]:.1f} s, frames {found[-1][1]:.1f} s", flush=True)
+            print(f"{workers} workers: ready after {found[-1][0]:.1f} s, {found[-1][1]:.3f} s a frame", flush=True)
     gain = statistics.median(one[1] / two[1] for one, two in zip(*times.values(), strict=True))
     row = typical_row(chosen.out / "run")
     rates = driver_rates(chosen.out / "driver", row)
     masks = [path.stat().st_size for path in (chosen.out / "run" / "masks").iterdir()]
-    count = len(survey.frames)
     inputs = Inputs(
-        frame_s=statistics.median(frames for _, frames in times[1]) / count,
+        frame_s=statistics.median(frame_s for _, frame_s in times[1]),
         gain=gain,
         start_s=statistics.median(ready for ready, _ in times[1]),
         rows_s=rates[GROUPS[-1]],
