@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -182,6 +182,26 @@ def kill_workers(run: subprocess.Popen[str], out: Path, address: str, count: int
         with contextlib.suppress(ProcessLookupError, IndexError):
             os.kill(rng.choice(workers(address)), signal.SIGKILL)
             hit += 1
+
+
+def interrupt(
+    start: Callable[[], subprocess.Popen[str]], out: Path, address: str, *, kills: int, seed: int,
+    between: Callable[[], object] = lambda: None,
+) -> None:  # fmt: skip
+    """A run of whose workers so many are killed, then its driver; gone on with, and one of its nodes is killed."""
+    run = start()
+    kill_workers(run, out, address, kills, seed=seed)
+    assert run.poll() is None
+    run.kill()
+    run.communicate()
+    between()
+    run = start()
+    before, end = rows_in(out), time.monotonic() + 120
+    while rows_in(out) == before and time.monotonic() < end:
+        time.sleep(0.1)
+    os.kill(node_process(1), signal.SIGKILL)
+    code, said = ended(run, 600.0)
+    assert code == 0, said
 
 
 def driver(

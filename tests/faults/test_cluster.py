@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import sqlite3
 import subprocess
 import time
@@ -127,19 +126,7 @@ def interrupted(address, survey, faults, out: Path, *, kills: int, seed: int) ->
         return clusters.driver(survey.name, os.path.relpath(out, survey.parent), faults, address, cwd=survey.parent,
                                workers=4, slow_s=0.5)  # fmt: skip
 
-    driver = start()
-    clusters.kill_workers(driver, out, address, kills, seed=seed)
-    assert driver.poll() is None
-    driver.kill()
-    driver.communicate()
-    (faults / "exits").touch()
-    driver = start()
-    before, end = clusters.rows_in(out), time.monotonic() + 120
-    while clusters.rows_in(out) == before and time.monotonic() < end:
-        time.sleep(0.1)
-    os.kill(clusters.node_process(1), signal.SIGKILL)
-    code, said = clusters.ended(driver, 300.0)
-    assert code == 0, said
+    clusters.interrupt(start, out, address, kills=kills, seed=seed, between=(faults / "exits").touch)
     return clusters.begun(faults) - clusters.rows_in(out)
 
 
