@@ -248,7 +248,7 @@ def identical(work: Work) -> Iterator[Row]:
 TESTED = {
     10: (
         "workers, a driver and a node of a cluster killed, workers that exit, hang or fail over one frame",
-        ("tests/faults/test_cluster.py", "-m", "slow or not slow"),
+        ("tests/faults/test_cluster.py", "tests/faults/test_cluster_real.py", "-m", "slow or not slow"),
     ),
     11: ("a frame that does not get on is named", ("tests/faults/test_executor.py", "-k", "does_not_get_on")),
     12: ("1,000 generated tracks", ("tests/calibration/test_track_properties.py",)),
