@@ -107,6 +107,9 @@ def with_rows(keys: Sequence[str], rows: Iterator[_Row]) -> Iterator[tuple[int, 
         while row is not None and row.key < keys[place]:
             row = next(rows, None)
         yield place, row if row is not None and row.key == keys[place] else None
+    # Those of no frame are read too: a damaged row must not pass because it sorts behind the last frame.
+    for _ in rows:
+        pass
 
 
 def measured_rows(survey: Survey, journal: Journal) -> Iterator[tuple[JournalRow, bool]]:

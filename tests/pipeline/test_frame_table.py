@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.decoding import ImageHeader
 from crackmap.pipeline.frame_table import Chosen, Joined, frames_of, keys_of
-from crackmap.pipeline.identity import frame_hasher
+from crackmap.pipeline.identity import frame_hasher, with_rows
 from crackmap.pipeline.listing import Entry, _by_globs, _matches
 from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
 
@@ -103,6 +103,15 @@ def test_frames_go_by_recording_as_they_come_then_camera_then_drive_and_equal_on
         (("b", "x"), 0, 3), (("b", "y"), 3, 4), (("a", ""), 4, 6)
     ]  # fmt: skip
     assert [(name, part.start, part.stop) for name, part in ordered.recordings()] == [("b", 0, 4), ("a", 4, 6)]
+
+
+def test_every_key_finds_its_row_and_rows_of_no_key_are_read_to_their_end() -> None:
+    rows = iter([SimpleNamespace(key=key) for key in ("a", "b", "c", "z1", "z2")])
+    keys = ["c", "bb", "a"]
+    assert [(keys[place], row and row.key) for place, row in with_rows(keys, rows)] == [
+        ("a", "a"), ("bb", None), ("c", "c")
+    ]  # fmt: skip
+    assert next(rows, None) is None
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
