@@ -38,7 +38,12 @@ class Sample:
     "change", [{"real": 2}, {"names": ("a", "b")}, {"pair": (3, 4)}, {"perhaps": 3}, {"perhaps": None}, {"flag": True}]
 )
 def test_values_of_the_annotated_type_pass(change: dict[str, Any]) -> None:
-    check_types(replace(Sample(), **change))
+    sample = replace(Sample(), **change)
+    check_types(sample)
+    # It was looked at to its end: what is wrong behind or before the change is still found.
+    for wrong in ({"number": "1"}, {"perhaps": 1.5}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            check_types(replace(sample, **wrong))
 
 
 @pytest.mark.parametrize(

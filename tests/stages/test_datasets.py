@@ -44,7 +44,10 @@ def test_a_wrong_name_is_refused_before_any_file_is_read(name: str, says: str) -
 
 
 def test_a_mixture_takes_own_sets_beside_public_ones() -> None:
-    check_mixture({"rendered": 0.4, "dnit": 0.3, "pairs:/my/folder": 0.3})
+    mixture = {"rendered": 0.4, "dnit": 0.3, "pairs:/my/folder": 0.3}
+    check_mixture(mixture)
+    with pytest.raises(InputError, match="nowhere"):
+        check_mixture({**mixture, "nowhere": 0.3})
 
 
 def test_the_split_of_an_image_depends_on_its_name_alone_and_is_80_10_10() -> None:
