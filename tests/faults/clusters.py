@@ -138,8 +138,9 @@ def _processes_of(text: str, where: str = "cmdline") -> list[int]:
 def node_process(number: int) -> int:
     """The process that is node `number` (0 is the head)."""
     for process in _processes_of(f"127.0.0.{2 + number}"):
-        if (Path("/proc") / str(process) / "comm").read_text().strip() == "raylet":
-            return process
+        with contextlib.suppress(OSError):
+            if (Path("/proc") / str(process) / "comm").read_text().strip() == "raylet":
+                return process
     raise AssertionError(f"node {number} is not there")
 
 

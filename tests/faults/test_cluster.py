@@ -66,8 +66,9 @@ def children_of(process: int) -> set[int]:
     found, todo = {process}, [process]
     while todo:
         inner = todo.pop()
-        for task in Path(f"/proc/{inner}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
+        # Processes end while they are looked at, also between two files of one.
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{inner}/task").glob("*/children"):
                 new = {int(item) for item in task.read_text().split()} - found
                 found |= new
                 todo += new
