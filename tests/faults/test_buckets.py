@@ -86,11 +86,14 @@ def test_a_server_that_fails_for_ever_ends_in_an_error_with_a_remedy_and_leaves_
     start = time.monotonic()
     with pytest.raises(StorageError, match=r"big: the server did not answer as a whole in 2 tries .*AWS_ENDPOINT_URL"):
         fetched(big, tmp_path)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert not (tmp_path / "got").exists()
 
 
-def test_an_object_that_changes_between_its_parts_is_given_up(address, proxy, big, tmp_path):
+def test_an_object_that_changes_between_its_parts_is_given_up(address, proxy, big, tmp_path, monkeypatch):
+    # Asked for once only: a part that is asked for again may come before the change.
+    monkeypatch.setattr(bucket, "PATIENCE", replace(BRIEF, read_s=60.0, whole_s=60.0))
+
     def fault(number: int, line: str) -> None:
         if number == 4:
             buckets.client(address).put_object(Bucket="roads", Key="big", Body=BIG[::-1])
