@@ -66,7 +66,7 @@ def hours(inputs: Inputs, frames: int, workers: int, *, storage_mb_s: float) -> 
 
 def first_frames(survey: Survey, count: int) -> Survey:
     """A survey of its first frames only."""
-    return replace(survey, frames=survey.frames[:count], skipped=(), unplaced=())
+    return replace(survey, frames=survey.frames.take(np.arange(count)), skipped=(), unplaced=(), unplaced_why=())
 
 
 def timed_run(survey: Survey, out: Path, workers: int) -> tuple[float, float]:

@@ -26,11 +26,13 @@ from rasterio.windows import Window
 from crackmap.pipeline import loading
 from crackmap.pipeline.assembly.assemble import assemble
 from crackmap.pipeline.assembly.children import Children
+from crackmap.pipeline.assembly.kept import KeptRows
 from crackmap.pipeline.frame import Stages, StageSettings
-from crackmap.pipeline.identity import frame_hasher, frame_hashes
+from crackmap.pipeline.frame_table import keys_of
+from crackmap.pipeline.identity import frame_hasher, with_rows
 from crackmap.pipeline.journal import JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
-from crackmap.pipeline.products.masks import MASKS_FOLDER
+from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name
 from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.run import RunOptions, RunSettings, _not_done, run_survey
 from crackmap.pipeline.survey import Survey, read_survey
@@ -43,7 +45,9 @@ SIZE_WH_PX = (1000, 1000)
 """Of every image of a survey: at 5 mm a pixel, 5 m by 5 m."""
 
 PER_RECORDING = 1000
-"""More links to one file than 65,000 are refused by the usual file system."""
+
+MOST_LINKS = 50_000
+"""To one file; more than 65,000 are refused by the usual file system."""
 
 _DESCRIPTION = """
 [frames]
@@ -145,20 +149,25 @@ def make_survey(folder: Path, frames: int) -> Survey:
 def make_journal(survey: Survey, out: Path, *, cracks_per_frame: int, seed: int = 0) -> None:
     """Fills the journal of a run of `survey` as if all its frames had been measured."""
     rng = np.random.default_rng(seed)
-    (out / MASKS_FOLDER).mkdir(parents=True)
-    (out / MASKS_FOLDER / "mask.tif").write_bytes(b"mask")
+    masks = out / MASKS_FOLDER
+    masks.mkdir(parents=True)
     with open_journal(out) as journal:
         # Made up, so nothing is lost with the power.
         journal._connection.execute("PRAGMA synchronous=OFF")
         journal.set_fact("settings", {"survey": {}})
         journal.set_fact("source", {**survey.source, "command": ""})
-        hashes = frame_hashes(survey, journal)
-        for frame in survey.measurable:
-            stat = frame.path.stat()
+        hash_of = frame_hasher(survey, journal)
+        for number, frame in enumerate(survey.measurable):
+            stat, name = frame.path.stat(), mask_name(frame.key)
+            if number % MOST_LINKS == 0:
+                first = masks / name
+                first.write_bytes(b"mask")
+            else:
+                os.link(first, masks / name)
             cracks = tuple(_cracks(rng, cracks_per_frame))
             journal.write(JournalRow(
-                frame.key, stat.st_size, stat.st_mtime_ns, frame.key, hashes[frame.key], "ok" if cracks else "no_crack",
-                mask_name="mask.tif", mask_bytes=4, mask_sha256="", seconds={"segment": 0.1}, crack_count=len(cracks),
+                frame.key, stat.st_size, stat.st_mtime_ns, frame.key, hash_of(frame), "ok" if cracks else "no_crack",
+                mask_name=name, mask_bytes=4, mask_sha256="", seconds={"segment": 0.1}, crack_count=len(cracks),
                 crack_length_px=sum(crack.length_px for crack in cracks), cracks=cracks,
             ))  # fmt: skip
 
@@ -192,7 +201,7 @@ def assembled(folder: Path, out: Path, processes: int) -> int:
     survey = read_survey(folder)
     settings = RunSettings(strips=False)
     with open_journal(out) as journal:
-        rows = {row.key: row for row in journal.rows()}
+        rows = KeptRows.of(survey, with_rows(keys_of(survey.measurable), journal.rows()))
         result = assemble(survey, rows, journal, settings, scratch=out, processes=processes)
     write_products(result, out, run_info={}, processes=processes)
     return len(result.cracks)

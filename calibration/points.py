@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,20 +73,30 @@ def fit_points(
             outside of what the lens shows.
     """
     pixels, ground = (np.asarray(points, np.float64) for points in (points_xy_px, points_xy_m))
+    like = GroundPlane(np.eye(3), size_wh_px, limits or GroundLimits(), lens=lens)
+    return _with_outlier(_fit_of_all(pixels, ground, like), pixels, ground)
+
+
+def _fit_of_all(pixels: FloatArray, ground: FloatArray, like: GroundPlane) -> PointsFit:
+    """The fit of all points, none of which is tried as an outlier; size, limits and lens are those of `like`."""
     if pixels.ndim != 2 or pixels.shape[1:] != (2,) or pixels.shape != ground.shape or len(pixels) < 4:
         raise CalibrationError(
             f"ground points: expected four or more pairs (x, y) in the image and on the road, got {pixels.shape} and "
             f"{ground.shape}; measure the corners of a rectangle on the road, such as a lane between two marks"
         )
-    plane, slope = _fitted(pixels, ground, GroundPlane(np.eye(3), size_wh_px, limits or GroundLimits(), lens=lens))
+    plane, slope = _fitted(pixels, ground, like)
     residual_px = pixels - plane.to_pixel_xy(ground)
     freedom = 2 * len(pixels) - 8
     error_px = LEAST_ERROR_PX
     if freedom:
         error_px = max(error_px, float(np.sqrt((residual_px**2).sum() / freedom)))
     plane = _with(plane, plane.ground_from_pixel, min(_scale_spread(plane, ground, slope, error_px), 0.99))
-    outlier, outlier_px = _outlier(plane, pixels, ground) if len(pixels) >= 6 else (None, 0.0)
-    return PointsFit(plane, residual_px, (plane.to_ground_xy_m(pixels) - ground) * 1e3, outlier, outlier_px)
+    return PointsFit(plane, residual_px, (plane.to_ground_xy_m(pixels) - ground) * 1e3)
+
+
+def _with_outlier(fit: PointsFit, pixels: FloatArray, ground: FloatArray) -> PointsFit:
+    outlier, outlier_px = _outlier(fit.plane, pixels, ground) if len(pixels) >= 6 else (None, 0.0)
+    return replace(fit, outlier=outlier, outlier_px=outlier_px)
 
 
 def fit_board(
@@ -130,13 +140,15 @@ def fit_board(
     cos, sin = np.cos(np.deg2rad(turn_deg)), np.sin(np.deg2rad(turn_deg))
     ground = flat @ np.array([[cos, -sin], [sin, cos]]) + np.asarray(centre_m, np.float64)
     grid = corners.reshape(rows, columns, 2)
+    like = GroundPlane(np.eye(3), size_wh_px, limits or GroundLimits(), lens=lens)
     for order in (grid, grid[::-1, ::-1], grid[::-1], grid[:, ::-1]):
-        fit = fit_points(order.reshape(-1, 2), ground, size_wh_px=size_wh_px, limits=limits, lens=lens)
+        pixels = order.reshape(-1, 2)
+        fit = _fit_of_all(pixels, ground, like)
         ahead_m = np.asarray(centre_m) + [(0.0, 0.0), (0.0, square_mm / 1e3), (square_mm / 1e3, 0.0)]
         here, ahead, right = fit.plane.to_pixel_xy(ahead_m)
         (ax, ay), (rx, ry) = ahead - here, right - here
         if ay < 0 and rx * ay - ry * ax < 0:
-            return fit
+            return _with_outlier(fit, pixels, ground)
     raise CalibrationError(
         "board: its corners cannot be told apart; turn the board so that a side lies across the road"
     )

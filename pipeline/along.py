@@ -6,7 +6,7 @@ route, which the vehicle may have driven the other way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from crackmap.calibration.errors import require
 from crackmap.calibration.route import Route
 from crackmap.pipeline.assembly.columns import CrackColumns
+from crackmap.pipeline.frame_table import Frames
 from crackmap.pipeline.polyline import weighted_means
-from crackmap.pipeline.records import FrameOutcome
 from crackmap.stages.records import FloatArray
 
 LEAST_SCALE = 1e-3
@@ -62,42 +62,34 @@ class Routing:
     route: Route | None = None
 
 
-def along_route(outcomes: Iterable[FrameOutcome], routing: Routing | None) -> list[FrameOutcome]:
+def frames_along_route(frames: Frames, routing: Routing | None) -> Frames:
     """Frames with chainage and offset along the route in place of those along the drive."""
     if routing is None:
-        return list(outcomes)
-    return _with_offsets([_frame_along(outcome, routing) for outcome in outcomes], routing)
+        return frames
+    chainage_m, scale, owns_y_m = frames.drive_m.copy(), np.ones(len(frames)), frames.owns_y_m
+    for recording, part in frames.recordings():
+        drive = routing.drives.get(recording)
+        if drive is not None:
+            chainage_m[part], scale[part] = _along(drive, chainage_m[part], owns_y_m[part])
+    offset_m, placed = np.zeros(len(frames)), ~np.isnan(chainage_m)
+    if routing.route is not None and placed.any():
+        located = routing.route.locate(frames.origin_xy[placed], near_chainage_m=chainage_m[placed])
+        offset_m[placed] = located.offset_m
+    return frames.along_route(chainage_m, scale, offset_m)
 
 
-def _frame_along(outcome: FrameOutcome, routing: Routing) -> FrameOutcome:
-    frame = outcome.frame
-    drive = routing.drives.get(frame.recording)
-    if drive is None or frame.chainage_m is None:
-        return outcome
-    low, high = frame.owns_y_m or (0.0, 0.0)
-    if high - low < 1e-6:
-        low, high = low - 0.5, low + 0.5
+def _along(drive: Drive, drive_m: FloatArray, owns_y_m: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(N,) chainage of frames along a drive, and metres of chainage per metre ahead, by their (N, 2) strips."""
+    low, high = np.where(np.isnan(owns_y_m), 0.0, owns_y_m).T
+    narrow = high - low < 1e-6
+    low, high = np.where(narrow, low - 0.5, low), np.where(narrow, low + 0.5, high)
     # Edges of strips that meet on the drive have one chainage, so strips tile the route as they tile the drive.
-    start, end = drive.to_chainage_m([frame.chainage_at(low), frame.chainage_at(high)]).tolist()
+    start, end = drive.to_chainage_m(drive_m + low), drive.to_chainage_m(drive_m + high)
     scale = (end - start) / (high - low)
-    if scale * drive.direction < LEAST_SCALE:
-        # The route's line does not get on here: a vehicle that stood, or cut a sharp corner.
-        scale = drive.direction * LEAST_SCALE
-    return replace(outcome, frame=replace(frame, chainage_m=start - scale * low, chainage_scale=scale))
-
-
-def _with_offsets(outcomes: Sequence[FrameOutcome], routing: Routing) -> list[FrameOutcome]:
-    """The outcomes with the vehicle's offset from the route line, where there is one."""
-    placed = [number for number, outcome in enumerate(outcomes) if outcome.frame.chainage_m is not None]
-    found = list(outcomes)
-    if routing.route is None or not placed:
-        return found
-    frames = [outcomes[number].frame for number in placed]
-    near = np.array([frame.chainage_at(0.0) for frame in frames])
-    located = routing.route.locate([frame.placement.origin_xy for frame in frames], near_chainage_m=near)
-    for number, frame, offset_m in zip(placed, frames, located.offset_m.tolist(), strict=True):
-        found[number] = replace(outcomes[number], frame=replace(frame, offset_m=offset_m))
-    return found
+    # The route's line does not get on where a vehicle stood, or cut a sharp corner.
+    scale = np.where(scale * drive.direction < LEAST_SCALE, drive.direction * LEAST_SCALE, scale)
+    known = ~np.isnan(drive_m)
+    return np.where(known, start - scale * low, drive_m), np.where(known, scale, 1.0)
 
 
 def cracks_along_route(cracks: CrackColumns, routing: Routing | None) -> CrackColumns:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crackmap.calibration.errors import UnreadableImageError
+from crackmap.pipeline.frame_table import keys_of
 from crackmap.pipeline.loading import ImageSource, Loader, LoadLimits
 from crackmap.pipeline.survey import Survey
 
@@ -42,7 +43,7 @@ def check_survey(
     """
     findings = [Finding(key, "skipped", reason) for key, reason in survey.skipped]
     frames = survey.measurable
-    nowhere = {frame.key: reason for frame, reason in survey.unplaced}
+    nowhere = dict(zip(keys_of(survey.unplaced), survey.unplaced_why, strict=True))
     first: dict[str, str] = {}
     with Loader(workers, limits=limits) as loader:
         sources = loader.ahead(frame.path for frame in frames)

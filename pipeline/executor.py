@@ -16,8 +16,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from crackmap.calibration.errors import StorageError
 from crackmap.pipeline.frame import Stages
@@ -27,6 +25,7 @@ from crackmap.pipeline.loading import ImageSource, Loader
 from crackmap.pipeline.measurers import Measurers
 from crackmap.pipeline.products.masks import mask_name
 from crackmap.pipeline.records import Frame
+from crackmap.pipeline.repeating import Repeating
 from crackmap.pipeline.storage.remote import RemoteOut, wanted_masks
 from crackmap.pipeline.survey import Survey
 
@@ -141,33 +140,21 @@ def finished_rows(
         measurers.close()
 
 
-class _Watchdog:
+class _Watchdog(Repeating):
     """Names the frame at hand every time that STUCK_S have passed since it was begun."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
+        super().__init__(min(STUCK_S / 10, 5.0), self._look, "watchdog")
         self._warn, self._key, self._since = warn, "the first image", time.monotonic()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._said = 0
 
     def begin(self, key: str) -> None:
         """Says what is worked on now."""
         self._key, self._since = key, time.monotonic()
 
-    def _watch(self) -> None:
-        said = 0
-        while not self._ended.wait(min(STUCK_S / 10, 5.0)):
-            passed = int((time.monotonic() - self._since) / STUCK_S)
-            if passed > said:
-                self._warn(f"{self._key}: no progress for {passed * STUCK_S / 60:.0f} min; Ctrl-C stops the run, and "
-                           "the same command goes on with it")  # fmt: skip
-            said = passed
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
+    def _look(self) -> None:
+        passed = int((time.monotonic() - self._since) / STUCK_S)
+        if passed > self._said:
+            self._warn(f"{self._key}: no progress for {passed * STUCK_S / 60:.0f} min; Ctrl-C stops the run, and "
+                       "the same command goes on with it")  # fmt: skip
+        self._said = passed

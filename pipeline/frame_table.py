@@ -8,7 +8,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -21,7 +20,7 @@ from crackmap.pipeline.records import Frame, Placement
 AT_A_TIME = 1024
 """Frames whose numbers are turned into Python's at once."""
 
-_X, _Y, _AZIMUTH, _DRIVE, _FROM, _TO, _TIME, _U_XY = range(8)
+_X, _Y, _AZIMUTH, _CHAINAGE, _FROM, _TO, _TIME, _U_XY, _SCALE, _OFFSET = range(10)
 
 
 class FrameSequence(Sequence[Frame], ABC):
@@ -45,7 +44,7 @@ class FrameSequence(Sequence[Frame], ABC):
     def __getitem__(self, index: int | slice) -> Frame | FrameSequence:
         count = len(self)
         if isinstance(index, slice):
-            return Chosen(self, range(count)[index])
+            return Picked(self, range(count)[index])
         if not -count <= index < count:
             raise IndexError(f"frame {index} of {count}")
         return self._at(index % count)
@@ -63,29 +62,25 @@ class _Shared:
 
 
 class Frames(FrameSequence):
-    """The frames of a survey folder.
-
-    Their `chainage_scale` and `offset_m` are those of frames before they are put on a route.
-    """
+    """The frames of a survey folder."""
 
     def __init__(
-        self, root: Path, keys: list[str], numbers: NDArray[np.float64], kinds: NDArray[np.int32],
+        self, prefix: str, keys: list[str], numbers: NDArray[np.float64], kinds: NDArray[np.int32],
         shared: Sequence[_Shared], spelled: Mapping[str, str],
     ) -> None:  # fmt: skip
         """As `frames_of` makes them.
 
         Args:
-            root: the survey folder.
+            prefix: what stands before a key, or its spelling, in the path of a file.
             keys: of the frames.
-            numbers: (N, 8) origin x and y, azimuth, distance along the drive, strip from and to, time, uncertainty of
-                the place; nan where unknown.
+            numbers: (N, 10) origin x and y, azimuth, chainage, strip from and to, time, uncertainty of the place,
+                metres of chainage per metre ahead, offset; nan where unknown.
             kinds: (N,) which of `shared` each frame has.
             shared: every combination of size, recording, ground plane, camera and lane once.
             spelled: key -> file, where the file system spells it otherwise.
         """
-        self._root, self._keys, self._numbers, self._kinds = root, keys, numbers, kinds
+        self._prefix, self._keys, self._numbers, self._kinds = prefix, keys, numbers, kinds
         self._shared, self._spelled = shared, spelled
-        self._prefix = os.path.join(root, "")  # noqa: PTH118
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -100,7 +95,7 @@ class Frames(FrameSequence):
         return self._frame(self._keys[index], int(self._kinds[index]), self._numbers[index].tolist())
 
     def _frame(self, key: str, kind: int, numbers: list[float]) -> Frame:
-        x, y, azimuth, drive, start, end, time, u_xy = numbers
+        x, y, azimuth, chainage, start, end, time, u_xy, scale, offset = numbers
         shared = self._shared[kind]
         # nan alone is not equal to itself.
         return Frame(
@@ -109,14 +104,15 @@ class Frames(FrameSequence):
             shared.size_wh_px,
             shared.recording,
             Placement((x, y), azimuth),
-            drive if drive == drive else None,
+            chainage if chainage == chainage else None,
             shared.ground,
             (start, end) if start == start else None,
             time if time == time else None,
             shared.camera,
-            1.0,
+            scale,
             u_xy if u_xy == u_xy else None,
             shared.lane,
+            offset,
         )
 
     @property
@@ -131,8 +127,13 @@ class Frames(FrameSequence):
 
     @property
     def drive_m(self) -> NDArray[np.float64]:
-        """(N,) distance along the drive; nan where unknown."""
-        return self._numbers[:, _DRIVE]
+        """(N,) chainage, which is distance along the drive before they are put on a route; nan where unknown."""
+        return self._numbers[:, _CHAINAGE]
+
+    @property
+    def owns_y_m(self) -> NDArray[np.float64]:
+        """(N, 2) strips that they answer for; nan for all that a frame sees."""
+        return self._numbers[:, [_FROM, _TO]]
 
     def grounds(self, part: slice) -> tuple[list[GroundPlane | None], NDArray[np.intp]]:
         """The ground planes of some frames, each once, and which of them each frame has."""
@@ -171,16 +172,24 @@ class Frames(FrameSequence):
         """Those with the given indices, or where it is True, in that order."""
         places = np.arange(len(self))[chosen]
         keys = [self._keys[place] for place in places.tolist()]
-        return Frames(self._root, keys, self._numbers[places], self._kinds[places], self._shared, self._spelled)
+        return Frames(self._prefix, keys, self._numbers[places], self._kinds[places], self._shared, self._spelled)
 
     def with_strips(self, owns_y_m: NDArray[np.float64]) -> Frames:
         """The same with (N, 2) strips; nan for all that a frame sees."""
         numbers = self._numbers.copy()
         numbers[:, [_FROM, _TO]] = owns_y_m
-        return Frames(self._root, self._keys, numbers, self._kinds, self._shared, self._spelled)
+        return Frames(self._prefix, self._keys, numbers, self._kinds, self._shared, self._spelled)
+
+    def along_route(
+        self, chainage_m: NDArray[np.float64], scale: NDArray[np.float64], offset_m: NDArray[np.float64]
+    ) -> Frames:
+        """The same with (N,) chainages, metres of chainage per metre ahead, and offsets of a route."""
+        numbers = self._numbers.copy()
+        numbers[:, _CHAINAGE], numbers[:, _SCALE], numbers[:, _OFFSET] = chainage_m, scale, offset_m
+        return Frames(self._prefix, self._keys, numbers, self._kinds, self._shared, self._spelled)
 
 
-class Chosen(FrameSequence):
+class Picked(FrameSequence):
     """Some of the frames of a sequence."""
 
     def __init__(self, frames: Sequence[Frame], places: Sequence[int]) -> None:
@@ -232,6 +241,24 @@ def keys_of(frames: Sequence[Frame]) -> Sequence[str]:
     return frames.keys if isinstance(frames, FrameSequence) else [frame.key for frame in frames]
 
 
+class _Known:
+    """Every combination of what frames have in common, once."""
+
+    def __init__(self) -> None:
+        self.shared: list[_Shared] = []
+        self._numbers: dict[tuple[Any, ...], int] = {}
+
+    def number(
+        self, size_wh_px: tuple[int, int], recording: str, ground: GroundPlane | None, camera: str, lane: str
+    ) -> int:
+        """Which of `shared` it is."""
+        kind = size_wh_px, recording, id(ground), camera, lane
+        if kind not in self._numbers:
+            self._numbers[kind] = len(self.shared)
+            self.shared.append(_Shared(size_wh_px, recording, ground, camera, lane))
+        return self._numbers[kind]
+
+
 def frames_of(
     entries: Sequence[Entry],
     grounds: Iterable[GroundPlane | None],
@@ -253,19 +280,31 @@ def frames_of(
         u_xy_m: (N,) standard uncertainty of the place.
         recordings: the names of their recordings, if not those of the entries.
     """
-    numbers = np.full((len(entries), 8), np.nan)
-    numbers[:, [_X, _Y]] = origin_xy
-    numbers[:, _AZIMUTH], numbers[:, _DRIVE], numbers[:, _U_XY] = azimuth_deg, drive_m, u_xy_m
+    numbers = np.full((len(entries), 10), np.nan)
+    numbers[:, [_X, _Y]], numbers[:, [_SCALE, _OFFSET]] = origin_xy, (1.0, 0.0)
+    numbers[:, _AZIMUTH], numbers[:, _CHAINAGE], numbers[:, _U_XY] = azimuth_deg, drive_m, u_xy_m
     numbers[:, _TIME] = [np.nan if entry.time_s is None else entry.time_s for entry in entries]
     kinds = np.empty(len(entries), np.int32)
-    shared: list[_Shared] = []
-    known: dict[tuple[Any, ...], int] = {}
+    known = _Known()
     names = (entry.recording for entry in entries) if recordings is None else recordings
     for place, (entry, recording, ground) in enumerate(zip(entries, names, grounds, strict=True)):
-        kind = entry.header.size_wh_px, recording, id(ground), entry.camera, entry.lane
-        if kind not in known:
-            known[kind] = len(shared)
-            shared.append(_Shared(entry.header.size_wh_px, recording, ground, entry.camera, entry.lane))
-        kinds[place] = known[kind]
+        kinds[place] = known.number(entry.header.size_wh_px, recording, ground, entry.camera, entry.lane)
     spelled = {entry.key: entry.file for entry in entries if entry.file is not entry.key and entry.file != entry.key}
-    return Frames(entries[0].root, [entry.key for entry in entries], numbers, kinds, shared, spelled)
+    prefix = os.path.join(entries[0].root, "")  # noqa: PTH118
+    return Frames(prefix, [entry.key for entry in entries], numbers, kinds, known.shared, spelled)
+
+
+def in_columns(frames: Sequence[Frame]) -> Frames:
+    """Some frames as columns."""
+    numbers = np.array([_numbers(frame) for frame in frames], np.float64).reshape(-1, 10)
+    known = _Known()
+    kinds = [known.number(one.size_wh_px, one.recording, one.ground, one.camera, one.lane) for one in frames]
+    spelled = {frame.key: frame.file for frame in frames}
+    return Frames("", [frame.key for frame in frames], numbers, np.array(kinds, np.int32), known.shared, spelled)
+
+
+def _numbers(frame: Frame) -> tuple[float | None, ...]:
+    return (
+        *frame.placement.origin_xy, frame.placement.azimuth_deg, frame.chainage_m, *(frame.owns_y_m or (None, None)),
+        frame.time_s, frame.u_xy_m, frame.chainage_scale, frame.offset_m,
+    )  # fmt: skip

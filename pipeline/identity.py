@@ -91,12 +91,6 @@ def _changes(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str
     return [*parts, *sorted(name for name in {*old, *new} if old.get(name) != new.get(name))]
 
 
-def frame_hashes(survey: Survey, journal: Journal) -> dict[str, str]:
-    """Key -> hash, of all frames of a survey, as `frame_hasher` makes it."""
-    hash_of = frame_hasher(survey, journal)
-    return {frame.key: hash_of(frame) for frame in survey.measurable}
-
-
 def with_rows(keys: Sequence[str], rows: Iterator[_Row]) -> Iterator[tuple[int, _Row | None]]:
     """Yields the place of every key and its row, None if there is none.
 
@@ -112,8 +106,8 @@ def with_rows(keys: Sequence[str], rows: Iterator[_Row]) -> Iterator[tuple[int, 
         pass
 
 
-def measured_rows(survey: Survey, journal: Journal) -> Iterator[tuple[JournalRow, bool]]:
-    """Yields the rows of all frames of a survey, and whether each was measured where its frame lies now.
+def measured_rows(survey: Survey, journal: Journal) -> Iterator[tuple[int, JournalRow, bool]]:
+    """Yields place and row of all frames of a survey, and whether each was measured where its frame lies now.
 
     Raises:
         InputError: as `Journal.rows`.
@@ -121,7 +115,7 @@ def measured_rows(survey: Survey, journal: Journal) -> Iterator[tuple[JournalRow
     frames, hash_of = survey.measurable, frame_hasher(survey, journal)
     for place, row in with_rows(keys_of(frames), journal.rows()):
         if row is not None:
-            yield row, hash_of(frames[place]) == row.frame_hash
+            yield place, row, hash_of(frames[place]) == row.frame_hash
 
 
 def frame_hasher(survey: Survey, journal: Journal) -> Callable[[Frame], str]:

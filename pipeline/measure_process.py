@@ -5,26 +5,12 @@ Run as `python -m crackmap.pipeline.measure_process DESCRIPTOR`. Requests and an
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
 from multiprocessing.connection import Connection
 
 import cv2
 
+from crackmap.pipeline.serving import serve_owner
 from crackmap.stages.measure.measure import measure
-
-
-def main() -> None:
-    """Serves until the owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # As many of these processes run as there are processors.
-    cv2.setNumThreads(1)
-    with (
-        Connection(int(sys.argv[1])) as connection,
-        contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError),
-    ):
-        serve(connection)
 
 
 def serve(connection: Connection) -> None:
@@ -44,4 +30,6 @@ def serve(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # As many of these processes run as there are processors.
+    cv2.setNumThreads(1)
+    serve_owner(serve)

@@ -23,8 +23,8 @@ from crackmap.pipeline.frame_table import Frames, frames_of
 from crackmap.pipeline.grounds import inside
 from crackmap.pipeline.images import read_fix
 from crackmap.pipeline.listing import Entry, View
-from crackmap.pipeline.placing import Layout, frame_of, with_strips
-from crackmap.pipeline.records import CoordinateKind, OutputFrame, Placement
+from crackmap.pipeline.placing import Layout, nowhere, with_strips
+from crackmap.pipeline.records import CoordinateKind, OutputFrame
 from crackmap.stages.records import FloatArray
 
 JUMP_M = 50.0
@@ -62,14 +62,11 @@ def place_on_track(
     poses = _poses(entries, trajectory, position, offset_s, by_counter=track.distance_m is not None)
     if not poses.known.any():
         _refuse_apart(entries, poses, position)
-    unplaced = tuple(
-        (frame_of(entry, Placement((0.0, 0.0)), planes.get(entry.view)), reason)
-        for entry, reason in zip(entries, poses.reason, strict=True)
-        if reason
-    )
+    unplaced = nowhere([entry for entry, why in zip(entries, poses.reason, strict=True) if why], planes)
+    why = tuple(filter(None, poses.reason))
     placed, blind = with_strips(_on_map(entries, planes, poses, notes, stated=stated))
     output = OutputFrame(CoordinateKind.MAP, trajectory.crs_wkt)
-    return Layout(output, placed, tuple(blind), tuple(notes), unplaced)
+    return Layout(output, placed, tuple(blind), tuple(notes), unplaced, why)
 
 
 def _on_map(

@@ -20,7 +20,7 @@ from crackmap.pipeline.footprint import seen_polygon_m, visible_y_m
 from crackmap.pipeline.frame_table import Frames, frames_of
 from crackmap.pipeline.grounds import trust_limits
 from crackmap.pipeline.listing import Entry, Skipped, View, by_recording, natural_key
-from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
+from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame
 
 RECORDING_APART_M = 50.0
 """Recordings known only by their chainage are drawn side by side, this far apart."""
@@ -49,7 +49,8 @@ class Layout:
         frames: in survey order.
         skipped: frames that cannot be used, and why.
         notes: what was assumed.
-        unplaced: frames whose position is not known, and why; they are measured, and lie on no map.
+        unplaced: frames whose position is not known; they are measured, and lie on no map.
+        unplaced_why: why, of each.
         routing: how drives lie on the route; None where distance along the drive is all there is.
     """
 
@@ -57,7 +58,8 @@ class Layout:
     frames: Frames
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
-    unplaced: tuple[tuple[Frame, str], ...] = ()
+    unplaced: Sequence[Frame] = ()
+    unplaced_why: tuple[str, ...] = ()
     routing: Routing | None = None
 
 
@@ -256,20 +258,10 @@ def require_road(found: bool, blind: Sequence[Skipped]) -> None:
         raise CalibrationError(f"{len(blind)} images cannot be placed; the first, {blind[0][0]}: {blind[0][1]}")
 
 
-def frame_of(entry: Entry, placement: Placement, plane: GroundPlane | None, *, drive_m: float | None = None) -> Frame:
-    """The frame of an entry; `drive_m` is its distance along the drive."""
-    return Frame(
-        key=entry.key,
-        file=str(entry.path),
-        size_wh_px=entry.header.size_wh_px,
-        recording=entry.recording,
-        placement=placement,
-        chainage_m=drive_m,
-        ground=plane,
-        time_s=entry.time_s,
-        camera=entry.camera,
-        lane=entry.lane,
-    )
+def nowhere(entries: Sequence[Entry], planes: Mapping[View, GroundPlane]) -> Sequence[Frame]:
+    """The frames of entries whose position is not known."""
+    grounds = (planes.get(entry.view) for entry in entries)
+    return frames_of(entries, grounds, np.zeros((len(entries), 2))) if entries else ()
 
 
 def _strips(

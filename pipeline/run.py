@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -12,14 +13,14 @@ from typing import Any
 
 from crackmap.calibration.errors import InputError, OutputLockedError, require
 from crackmap.pipeline.assembly.assemble import assemble
+from crackmap.pipeline.assembly.kept import KeptRows
 from crackmap.pipeline.cluster.crew import Crew
 from crackmap.pipeline.collecting import no_collection
 from crackmap.pipeline.executor import Job, finished_rows
 from crackmap.pipeline.frame import Stages, StageSettings
-from crackmap.pipeline.frame_table import Chosen, keys_of
+from crackmap.pipeline.frame_table import Picked, keys_of
 from crackmap.pipeline.identity import (
     check_identity,
-    file_identity,
     frame_hasher,
     measured_rows,
     run_identity,
@@ -31,6 +32,7 @@ from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_jo
 from crackmap.pipeline.loading import Loader, LoadLimits
 from crackmap.pipeline.merge import MergeSettings
 from crackmap.pipeline.networks import NetworkSettings
+from crackmap.pipeline.outcome_table import lost_of
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.publish import remove_strays
 from crackmap.pipeline.products.strip_images import write_section_strips
@@ -157,7 +159,7 @@ class RunSummary:
     @property
     def skipped(self) -> tuple[FrameOutcome, ...]:
         """Frames that could not be used, or not be put on the map."""
-        return tuple(outcome for outcome in self.result.outcomes if outcome.lost)
+        return tuple(lost_of(self.result.outcomes))
 
 
 Progress = Callable[[int, int, str], None]
@@ -260,7 +262,7 @@ def _not_done(
             if still_valid(row, frame, hash_of(frame), masks, content=verify):
                 continue
         todo.append(place)
-    return Chosen(frames, sorted(todo))
+    return Picked(frames, sorted(todo))
 
 
 class _Losses:
@@ -360,7 +362,7 @@ def reopened(out: Path) -> Iterator[tuple[Survey, Journal]]:
 
 def _refuse_stale(survey: Survey, journal: Journal, out: Path) -> None:
     """Raises OutputLockedError where frames were measured with another plane, place or strip than they have now."""
-    stale = [row.key for row, fits in measured_rows(survey, journal) if not fits]
+    stale = [row.key for _, row, fits in measured_rows(survey, journal) if not fits]
     if stale:
         raise OutputLockedError(
             f"{out}: {len(stale)} of {len(survey.measurable)} frames lie elsewhere now than when they were measured, "
@@ -385,7 +387,7 @@ def publish(
     source, rows = journal.fact("source"), _valid_rows(survey, journal)
     result = assemble(survey, rows, journal, settings, scratch=out, processes=workers)
     result = replace(result, notes=(*result.notes, *map(resting_note, resting)))
-    seconds = _total_seconds(rows.values())
+    seconds = {stage: round(total, 3) for stage, total in rows.seconds.items()}
     info = {
         "crackmap": version("crackmap"),
         "command": source["command"],
@@ -413,31 +415,18 @@ def publish(
     return result, seconds
 
 
-def _valid_rows(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
-    return {row.key: row for row, fits in measured_rows(survey, journal) if fits}
-
-
-def _total_seconds(rows: Iterable[JournalRow]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for row in rows:
-        for stage, seconds in row.seconds.items():
-            total[stage] = total.get(stage, 0.0) + seconds
-    return {stage: round(seconds, 3) for stage, seconds in total.items()}
-
-
-def _is_same_file(path: Path, row: JournalRow) -> bool:
-    """Whether an image is the one that was measured, by size and time."""
-    try:
-        return file_identity(path) == (row.input_bytes, row.input_mtime_ns)
-    except OSError:
-        return False
+def _valid_rows(survey: Survey, journal: Journal) -> KeptRows:
+    return KeptRows.of(survey, ((place, row) for place, row, fits in measured_rows(survey, journal) if fits))
 
 
 def _pictures(
-    result: SurveyResult, rows: Mapping[str, JournalRow], journal: Journal, out: Path, loader: Loader
+    result: SurveyResult, rows: KeptRows, journal: Journal, out: Path, loader: Loader
 ) -> tuple[FramePicture, ...]:
-    """Small pictures of the frames with the greatest crack length."""
-    cracked = [outcome for outcome in result.outcomes if outcome.status == "ok"]
-    worst = sorted(cracked, key=lambda outcome: (-rows[outcome.frame.key].crack_length_px, outcome.frame.key))
-    shown = [item for item in worst[:MOST_PICTURES] if _is_same_file(item.frame.path, rows[item.frame.key])]
+    """Small pictures of the frames with the greatest crack length, whose files are those that were measured."""
+    cracked = (
+        (-rows.crack_length_px[place], outcome.frame.key, place)
+        for place, outcome in enumerate(result.outcomes) if outcome.status == "ok"
+    )  # fmt: skip
+    worst = [(place, result.outcomes[place]) for _, _, place in heapq.nsmallest(MOST_PICTURES, cracked)]
+    shown = [outcome for place, outcome in worst if rows.is_of_file(place, outcome.frame.file)]
     return frame_pictures(shown, journal.cracks, journal.looked, out / MASKS_FOLDER, loader)

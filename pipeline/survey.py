@@ -13,14 +13,14 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import Routing
 from crackmap.pipeline.collecting import no_collection
 from crackmap.pipeline.config import SurveyConfig, load_survey_config, named_files, preset_names
-from crackmap.pipeline.frame_table import Joined
+from crackmap.pipeline.frame_table import Frames, Joined, keys_of
 from crackmap.pipeline.grounds import find_grounds
 from crackmap.pipeline.idle import idle_keys
 from crackmap.pipeline.images import ImageHeader
 from crackmap.pipeline.listing import Entry, Skipped, View, list_entries, natural_key
 from crackmap.pipeline.on_route import place_on_route, routed, survey_route
 from crackmap.pipeline.on_track import place_on_track
-from crackmap.pipeline.placing import Layout, frame_of, place_on_road, place_on_sheet, place_rasters
+from crackmap.pipeline.placing import Layout, nowhere, place_on_road, place_on_sheet, place_rasters
 from crackmap.pipeline.records import Frame, OutputFrame, Placement
 from crackmap.pipeline.storage.remote import RemoteImages
 from crackmap.pipeline.storage.shadow import fetch_named, listed
@@ -44,7 +44,8 @@ class Survey:
         config: the description it was read by.
         source: the arguments of `read_survey` that read it again, as plain values: path, survey, gsd_mm, follow_links.
         named: key -> what the name says, of skipped images whose name can be read.
-        unplaced: frames whose position is not known, and why; they are measured, and lie on no map.
+        unplaced: frames whose position is not known; they are measured, and lie on no map.
+        unplaced_why: why, of each.
         routing: how the drives lie on the route, None where distance along the drive is all there is.
         unreadable: keys of skipped images whose header cannot be read.
         remote: the bucket that the images are in; `root` then holds placeholders.
@@ -52,14 +53,15 @@ class Survey:
 
     root: Path
     name: str
-    frames: Sequence[Frame]
+    frames: Frames
     skipped: tuple[Skipped, ...]
     output: OutputFrame
     notes: tuple[str, ...]
     config: SurveyConfig
     source: Mapping[str, Any]
     named: Mapping[str, Entry]
-    unplaced: tuple[tuple[Frame, str], ...] = ()
+    unplaced: Sequence[Frame] = ()
+    unplaced_why: tuple[str, ...] = ()
     routing: Routing | None = None
     unreadable: frozenset[str] = frozenset()
     remote: RemoteImages | None = None
@@ -67,12 +69,12 @@ class Survey:
     @property
     def measurable(self) -> Sequence[Frame]:
         """All frames that are measured, with or without a place."""
-        return Joined(self.frames, [frame for frame, _ in self.unplaced]) if self.unplaced else self.frames
+        return Joined(self.frames, self.unplaced) if self.unplaced else self.frames
 
     @property
     def unplaced_keys(self) -> frozenset[str]:
         """Of the frames without a place."""
-        return frozenset(frame.key for frame, _ in self.unplaced)
+        return frozenset(keys_of(self.unplaced))
 
     def unplaced_frame(self, key: str) -> Frame:
         """The frame of a skipped image: recording and time as its name says; no size, no ground plane.
@@ -155,6 +157,7 @@ def read_survey(
         },
         named=listing.named | named,
         unplaced=layout.unplaced,
+        unplaced_why=layout.unplaced_why,
         routing=layout.routing,
         unreadable=listing.unreadable,
         remote=RemoteImages(shadow.url) if shadow else None,
@@ -215,13 +218,16 @@ def _place_seeing(entries: list[Entry], planes: dict[View, GroundPlane], config:
 
 def _with_blind(layout: Layout, blind: list[Entry]) -> Layout:
     """The layout and the frames of cameras without a ground plane, which are measured in pixels and lie on no map."""
-    unplaced = [(frame_of(entry, Placement((0.0, 0.0)), None), "no ground scale for its camera") for entry in blind]
     notes = [
         f"camera {camera}: no ground scale, its images are measured in pixels and lie on no map; give it a "
         f"[cameras.{camera}.ground]"
         for camera in dict.fromkeys(entry.camera for entry in blind)
     ]
-    return replace(layout, unplaced=(*layout.unplaced, *unplaced), notes=(*layout.notes, *notes))
+    return replace(
+        layout, unplaced=Joined(layout.unplaced, nowhere(blind, {})),
+        unplaced_why=(*layout.unplaced_why, *["no ground scale for its camera"] * len(blind)),
+        notes=(*layout.notes, *notes),
+    )  # fmt: skip
 
 
 def _preset_hint(entries: list[Entry]) -> str:

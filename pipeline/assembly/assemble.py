@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from crackmap.pipeline.along import along_route
+from crackmap.pipeline.along import frames_along_route
 from crackmap.pipeline.assembly.children import Children
 from crackmap.pipeline.assembly.columns import CrackColumns
+from crackmap.pipeline.assembly.kept import KeptRows, copies
 from crackmap.pipeline.assembly.recordings import (
     Assembled,
     Recording,
@@ -22,8 +23,15 @@ from crackmap.pipeline.assembly.recordings import (
 )
 from crackmap.pipeline.assembly.store import StoredCracks
 from crackmap.pipeline.footprint import footprint
-from crackmap.pipeline.journal import Journal, JournalRow
-from crackmap.pipeline.records import Frame, FrameOutcome, RoadCrack, RoadNetwork, Section, SurveyResult
+from crackmap.pipeline.frame_table import Joined, keys_of
+from crackmap.pipeline.journal import Journal
+from crackmap.pipeline.outcome_table import (
+    STATUS_NAMES,
+    OutcomeColumns,
+    Outcomes,
+    places_by_recording,
+)
+from crackmap.pipeline.records import Frame, RoadCrack, RoadNetwork, Section, SurveyResult
 from crackmap.pipeline.sections import road_recordings, unreached_sections
 from crackmap.pipeline.survey import Survey
 
@@ -33,10 +41,17 @@ if TYPE_CHECKING:
 MANY_CRACKS = 5000
 """From so many on cracks are kept in a file, and other processes help: below, starting those takes longer."""
 
+NOT_YET = "not processed yet: run the same `crackmap run` again"
+"""Why a frame without a row is lost."""
+
+_OK, _NO_CRACK, _NO_POSITION, _DUPLICATE, _SKIPPED = map(
+    STATUS_NAMES.index, ("ok", "no_crack", "no_position", "duplicate", "skipped")
+)
+
 
 def assemble(
     survey: Survey,
-    rows: Mapping[str, JournalRow],
+    rows: KeptRows,
     journal: Journal,
     settings: RunSettings,
     *,
@@ -47,7 +62,7 @@ def assemble(
 
     Args:
         survey: the frames.
-        rows: of the journal, those that count, by frame.
+        rows: of the journal, those that count.
         journal: the cracks of each frame.
         settings: what decides the result beside the journal.
         scratch: folder in which many cracks are kept, in a file without a name.
@@ -56,22 +71,21 @@ def assemble(
     Raises:
         StorageError: there is no room for that file.
     """
-    twins = copies(survey, rows)
-    # Made once: outcomes and recordings hold them side by side.
-    frames = list(survey.frames)
-    outcomes = _outcomes(survey, frames, rows, twins)
-    recordings = _recordings(frames, outcomes, lambda key: key in rows and key not in twins)
+    twins = copies(rows.pictures)
+    outcomes = _outcomes(survey, rows, twins)
     rules = Rules(
         settings.merge, settings.networks, settings.section_length_m, settings.section_list,
         len(road_recordings(outcomes)) == 1, survey.output, survey.routing, journal.path,
     )  # fmt: skip
-    many = sum(row.crack_count for row in rows.values()) >= MANY_CRACKS
+    places = places_by_recording(outcomes)
+    recordings = _recordings(survey, outcomes, places, _counting(rows, twins))
+    many = rows.crack_count.sum() >= MANY_CRACKS
     gathered = _Gathered(StoredCracks(scratch) if many else [])
-    for found in _assembled(rules, recordings, journal, processes if many else 1):
+    for found in _assembled(rules, recordings, len(places), journal, processes if many else 1):
         gathered.add(found)
     sections = (*gathered.sections, *unreached_sections(outcomes, settings.section_list or ()))
     cracks = gathered.cracks if isinstance(gathered.cracks, StoredCracks) else tuple(gathered.cracks)
-    return SurveyResult(survey.output, tuple(outcomes), cracks, sections, survey.notes, tuple(gathered.networks))
+    return SurveyResult(survey.output, outcomes, cracks, sections, survey.notes, tuple(gathered.networks))
 
 
 @dataclass(slots=True)
@@ -94,77 +108,69 @@ class _Gathered:
         self.sections += found.sections
 
 
-def _assembled(rules: Rules, recordings: Sequence[Recording], journal: Journal, processes: int) -> Iterator[Assembled]:
-    """Yields what becomes of each recording, in their order; one process is this one."""
-    if min(processes, len(recordings)) < 2 or journal.path is None:
+def _assembled(
+    rules: Rules, recordings: Iterable[Recording], count: int, journal: Journal, processes: int
+) -> Iterator[Assembled]:
+    """Yields what becomes of each of `count` recordings, in their order; one process is this one."""
+    if min(processes, count) < 2 or journal.path is None:
         for recording in recordings:
             yield assemble_recording(rules, recording, journal.cracks)
         return
-    with Children(min(processes, len(recordings))) as children:
+    with Children(min(processes, count)) as children:
         yield from children.map(assemble_elsewhere, rules, ((recording,) for recording in recordings))
 
 
-def _outcomes(
-    survey: Survey, frames: Sequence[Frame], rows: Mapping[str, JournalRow], twins: Mapping[str, str]
-) -> list[FrameOutcome]:
-    """What became of each frame, along the route; `frames` are those with a place."""
-    placed = [_outcome(frame, rows.get(frame.key), twins.get(frame.key)) for frame in frames]
-    outcomes = along_route(placed, survey.routing)
-    for frame, reason in survey.unplaced:
-        outcomes.append(_without_position(frame, rows.get(frame.key), reason, twins.get(frame.key)))
-    return outcomes + [_unplaced(survey, key, reason) for key, reason in survey.skipped]
-
-
 def _recordings(
-    frames: Sequence[Frame], outcomes: Sequence[FrameOutcome], counts: Callable[[str], bool]
-) -> list[Recording]:
-    """The recordings in their order; of their frames with the cracks of those that count."""
-    counted: dict[str, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        if counts(frame.key):
-            counted[frame.recording].append(frame)
-    of: dict[str, list[FrameOutcome]] = defaultdict(list)
-    for outcome in outcomes:
-        of[outcome.frame.recording].append(outcome)
-    return [Recording(counted[name], of[name]) for name in sorted(of)]
+    survey: Survey, outcomes: Outcomes, places: Mapping[str, Sequence[int]], counts: NDArray[np.bool_]
+) -> Iterator[Recording]:
+    """Yields the recordings in their order; of their frames with a place, those that count."""
+    for name in sorted(places):
+        frames = [survey.frames[place] for place in places[name] if place < len(survey.frames) and counts[place]]
+        yield Recording(frames, [outcomes[place] for place in places[name]])
 
 
-def copies(survey: Survey, rows: Mapping[str, JournalRow]) -> dict[str, str]:
-    """Key of a frame whose file is the same as that of an earlier one -> key of that one.
-
-    A camera that hangs, or a folder copied twice: the road of the later ones was not seen.
-    """
-    first: dict[str, str] = {}
-    twins = {}
-    for frame in survey.measurable:
-        row = rows.get(frame.key)
-        if row is not None and row.input_sha256:
-            original = first.setdefault(row.input_sha256, frame.key)
-            if original != frame.key:
-                twins[frame.key] = original
-    return twins
-
-
-def _outcome(frame: Frame, row: JournalRow | None, original: str | None) -> FrameOutcome:
-    if row is None:
-        return FrameOutcome(frame, "skipped", "not processed yet: run the same `crackmap run` again")
-    if original is not None:
-        return FrameOutcome(frame, "duplicate", f"the same file as {original}: this stretch of road was not seen")
-    return FrameOutcome(
-        frame, row.status, row.reason, footprint(frame), row.segmented_share, row.crack_count, row.mask_name,
-        row.source if row.mask_name else "",
-    )  # fmt: skip
+def _outcomes(survey: Survey, rows: KeptRows, twins: Mapping[int, int]) -> Outcomes:
+    """What became of each frame, along the route: those with a place, those without, those that never became one."""
+    placed = len(survey.frames)
+    never = [survey.unplaced_frame(key) for key, _ in survey.skipped]
+    status = np.where(rows.known, rows.status, _SKIPPED)
+    status[list(twins)] = _DUPLICATE
+    lost = (np.arange(len(status)) >= placed) & np.isin(status, (_OK, _NO_CRACK))
+    status[lost] = _NO_POSITION
+    reasons = _reasons(survey, rows, twins)
+    reasons |= {place: survey.unplaced_why[place - placed] for place in np.flatnonzero(lost).tolist()}
+    counts = _counting(rows, twins)
+    mask_names = rows.mask_names.copy()
+    mask_names[~counts] = ""
+    frames = Joined(frames_along_route(survey.frames, survey.routing), survey.unplaced, never)
+    return Outcomes(frames, OutcomeColumns(
+        status.astype(np.uint8), reasons, *_outlines(frames, counts & ~lost),
+        np.where(counts, rows.segmented_share, 0.0), np.where(counts, rows.crack_count, 0), mask_names,
+        np.where(lost | (mask_names != ""), rows.source, 0).astype(np.uint8),
+    ))  # fmt: skip
 
 
-def _without_position(frame: Frame, row: JournalRow | None, reason: str, original: str | None) -> FrameOutcome:
-    """The outcome of a frame that was measured and lies nobody knows where."""
-    if row is None or original is not None or row.status not in ("ok", "no_crack"):
-        return _outcome(frame, row, original)
-    return FrameOutcome(
-        frame, "no_position", reason, np.empty((0, 2)), row.segmented_share, row.crack_count, row.mask_name, row.source
-    )  # fmt: skip
+def _counting(rows: KeptRows, twins: Mapping[int, int]) -> NDArray[np.bool_]:
+    """(N,) whether what was found in a frame counts."""
+    counts = rows.known.copy()
+    counts[list(twins)] = False
+    return counts
 
 
-def _unplaced(survey: Survey, key: str, reason: str) -> FrameOutcome:
-    """The outcome of an image that never became a frame (its header could not be read, it has no position)."""
-    return FrameOutcome(survey.unplaced_frame(key), "skipped", reason)
+def _reasons(survey: Survey, rows: KeptRows, twins: Mapping[int, int]) -> dict[int, str]:
+    """Why frames are lost, by their place."""
+    keys = keys_of(survey.measurable)
+    reasons = dict.fromkeys(np.flatnonzero(~rows.known).tolist(), NOT_YET)
+    reasons |= rows.reasons
+    reasons |= {place: f"the same file as {keys[original]}: this stretch of road was not seen"
+                for place, original in twins.items()}  # fmt: skip
+    return reasons | {len(keys) + number: reason for number, (_, reason) in enumerate(survey.skipped)}
+
+
+def _outlines(frames: Sequence[Frame], wanted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N, 4, 2) footprints of the wanted frames, and (N,) whether there is one."""
+    outlines_xy, outlined = np.full((len(frames), 4, 2), np.nan), np.zeros(len(frames), bool)
+    for place, frame in enumerate(frames):
+        if wanted[place] and len(outline_xy := footprint(frame)):
+            outlines_xy[place], outlined[place] = outline_xy, True
+    return outlines_xy, outlined

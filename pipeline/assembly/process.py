@@ -6,21 +6,10 @@ crackmap.
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-
-def main() -> None:
-    """Serves until the owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with (
-        Connection(int(sys.argv[1])) as connection,
-        contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError),
-    ):
-        serve(connection)
+from crackmap.pipeline.serving import serve_owner
 
 
 def serve(connection: Connection) -> None:
@@ -42,4 +31,4 @@ def serve(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_owner(serve)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 from crackmap.calibration.errors import CrackmapError, DeviceError, require
 from crackmap.pipeline.cluster.fingerprint import fingerprint
+from crackmap.pipeline.cluster.queue import MOST_LOSSES, TaskQueue
 from crackmap.pipeline.cluster.session import ray_session
 from crackmap.pipeline.cluster.shares import Node, Shares, shares
 from crackmap.pipeline.cluster.worker import TOKEN_NAME, Introduction, Place, Setup, Worker
@@ -29,9 +29,6 @@ from crackmap.pipeline.journal import JournalRow
 from crackmap.pipeline.loading import LoadLimits
 from crackmap.pipeline.products.publish import publish_bytes
 from crackmap.pipeline.records import Frame
-
-MOST_LOSSES = 4
-"""Workers that are lost over one frame before it is given up: once in company, three times alone."""
 
 MOST_FAILED_STARTS = 5
 """Workers in a row that may end before they have their nets, where nobody is at work."""
@@ -173,7 +170,7 @@ class Crew:
         out, token = job.out.absolute(), secrets.token_hex(16)
         place = Place(job.bucket or out, token, job.survey.root.absolute(), job.survey.output, limits)
         publish_bytes(out / TOKEN_NAME, token.encode("ascii"))
-        todo = _Queue(job.tasks(frames))
+        todo = TaskQueue(job.tasks(frames))
         whole = False
         try:
             while todo or any(member.at_hand for member in self._members):
@@ -279,7 +276,7 @@ class Crew:
         self._failed_starts = self._failed_alone = 0
         self._hire_at = self._ready_at
 
-    def _hand_out(self, place: Place, todo: _Queue) -> None:
+    def _hand_out(self, place: Place, todo: TaskQueue) -> None:
         """Gives frames to whoever has a hand free, one to each in turn."""
         for given in range(self._at_hand):
             for member in self._members:
@@ -291,7 +288,7 @@ class Crew:
                     start = max([time.monotonic(), *(end for _, end in member.at_hand.values())])
                     member.at_hand[member.handle.row.remote(place, task)] = task, start + self._limit_s(task)
 
-    def _take(self, ended: Sequence[Any], todo: _Queue) -> list[JournalRow]:
+    def _take(self, ended: Sequence[Any], todo: TaskQueue) -> list[JournalRow]:
         """The rows of what has ended; what was lost goes back to the queue."""
         self._greet(ended)
         rows: list[JournalRow] = []
@@ -318,7 +315,7 @@ class Crew:
             return "its process or its machine is gone"
         return _said(error)
 
-    def _end_hanging(self, todo: _Queue) -> list[JournalRow]:
+    def _end_hanging(self, todo: TaskQueue) -> list[JournalRow]:
         """Ends workers that have been at a frame for too long."""
         rows: list[JournalRow] = []
         now = time.monotonic()
@@ -334,7 +331,7 @@ class Crew:
         width, height = task.frame.size_wh_px
         return self._settings.frame_s + self._settings.megapixel_s * width * height / 1e6
 
-    def _lose(self, member: _Member, reason: str, todo: _Queue) -> list[JournalRow]:
+    def _lose(self, member: _Member, reason: str, todo: TaskQueue) -> list[JournalRow]:
         """Lets a worker go; the rows of frames that are given up with it."""
         self._members.remove(member)
         self._ray.kill(member.handle, no_restart=True)
@@ -358,37 +355,6 @@ class Crew:
         for member in self._members:
             self._ray.kill(member.handle, no_restart=True)
         self._members = []
-
-
-class _Queue:
-    """Frames to do: first those that were lost, which are given to a worker that does nothing else."""
-
-    def __init__(self, tasks: Iterator[Task]) -> None:
-        self._tasks = tasks
-        self._again: deque[Task] = deque()
-        self._ahead: Task | None = next(tasks, None)
-        self._losses: dict[str, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._again) or self._ahead is not None
-
-    def losses(self, task: Task) -> int:
-        """Workers that were lost while it was at hand."""
-        return self._losses.get(task.frame.key, 0)
-
-    def next(self, *, alone: bool) -> Task | None:
-        """The next frame for a worker that has no other (`alone`), or has."""
-        if alone and self._again:
-            return self._again.popleft()
-        task, self._ahead = self._ahead, next(self._tasks, None)
-        return task
-
-    def again(self, task: Task) -> bool:
-        """Puts a frame back that was at hand when a worker was lost; False where that has happened too often."""
-        losses = self._losses[task.frame.key] = self.losses(task) + 1
-        if losses < MOST_LOSSES:
-            self._again.append(task)
-        return losses < MOST_LOSSES
 
 
 def _umask() -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crackmap.pipeline.along import along_route
+from crackmap.pipeline.along import frames_along_route
 from crackmap.pipeline.coverage import extent, strips_of
 from crackmap.pipeline.decoding import WHOLE_PX
 from crackmap.pipeline.identity import file_identity
@@ -121,8 +121,9 @@ def _recordings(survey: Survey) -> tuple[RecordingCount, ...]:
         counts[frame.recording][1] += frame.size_wh_px[0] * frame.size_wh_px[1]
     roads: dict[str, _Road] = {}
     # Frames go by recording: those of one are in memory at a time.
-    for recording, frames in itertools.groupby(survey.frames, key=lambda frame: frame.recording):
-        outcomes = along_route([*(FrameOutcome(frame, "ok") for frame in frames), *lost[recording]], survey.routing)
+    routed = frames_along_route(survey.frames, survey.routing)
+    for recording, frames in itertools.groupby(routed, key=lambda frame: frame.recording):
+        outcomes = [*(FrameOutcome(frame, "ok") for frame in frames), *lost[recording]]
         roads[recording] = _road([outcome for outcome in outcomes if outcome.frame.chainage_m is not None])
     return tuple(
         RecordingCount(recording, number, pixels, *roads.get(recording, _NO_ROAD))

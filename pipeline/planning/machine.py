@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import threading
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from crackmap.pipeline.repeating import Repeating
 
 EVERY_S = 0.1
 """A net's largest arrays live longer than this."""
@@ -76,7 +75,7 @@ def process_age_s() -> float | None:
         return None
 
 
-class PeakMemory:
+class PeakMemory(Repeating):
     """Watches what this process and all below it hold at the same time; a context manager.
 
     Attributes:
@@ -85,29 +84,18 @@ class PeakMemory:
     """
 
     def __init__(self) -> None:
+        super().__init__(EVERY_S, self._look, "memory")
         self.start_bytes = self.peak_bytes = _now_bytes()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
 
-    def _watch(self) -> None:
-        while not self._ended.wait(EVERY_S):
-            self._look()
+    def close(self) -> None:
+        """Looks a last time."""
+        super().close()
+        self._look()
 
     def _look(self) -> None:
         now = _now_bytes()
         if now is not None:
             self.peak_bytes = max(now, self.peak_bytes or 0)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._look()
 
 
 def _now_bytes() -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crackmap.pipeline.executor import MANY_FRAMES, Job, finished_rows
 from crackmap.pipeline.frame import Stages
+from crackmap.pipeline.frame_table import in_columns
 from crackmap.pipeline.identity import frame_hasher, run_identity
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_journal
 from crackmap.pipeline.loading import Loader, LoadLimits
@@ -260,11 +261,12 @@ def _sampled(item: Chosen, passes: _Passes, rows: Mapping[str, JournalRow]) -> S
 
 def _only(survey: Survey, frames: Sequence[Frame]) -> Survey:
     """A survey of some frames of another, or copies of them, by the drive alone."""
-    why = {frame.file: reason for frame, reason in survey.unplaced}
+    why = dict(zip((frame.file for frame in survey.unplaced), survey.unplaced_why, strict=True))
     return replace(
         survey,
-        frames=tuple(frame for frame in frames if frame.file not in why),
-        unplaced=tuple((frame, why[frame.file]) for frame in frames if frame.file in why),
+        frames=in_columns([frame for frame in frames if frame.file not in why]),
+        unplaced=tuple(frame for frame in frames if frame.file in why),
+        unplaced_why=tuple(why[frame.file] for frame in frames if frame.file in why),
         skipped=(),
         unreadable=frozenset(),
         routing=None,

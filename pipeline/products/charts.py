@@ -134,12 +134,13 @@ def strips(result: SurveyResult, drawn: Longest) -> tuple[Strip, ...]:
     cracks: dict[str, list[RoadCrack]] = defaultdict(list)
     for crack in drawn.placed:
         cracks[crack.recording].append(crack)
-    outcomes: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    measured: dict[str, list[tuple[float, float]]] = {}
     for outcome in result.outcomes:
         if (strip := _measured_m(outcome)) is not None:
-            outcomes[outcome.frame.recording].append(strip)
-    chosen = sorted(outcomes)[:MOST_RECORDINGS]
-    return tuple(_strip(name, sorted(outcomes[name]), cracks[name], result, classes) for name in chosen)
+            measured.setdefault(outcome.frame.recording, []).append(strip)
+            if len(measured) > MOST_RECORDINGS:
+                measured.pop(max(measured))
+    return tuple(_strip(name, sorted(measured[name]), cracks[name], result, classes) for name in sorted(measured))
 
 
 def plates(result: SurveyResult, drawn: Longest) -> tuple[Plate, ...]:
@@ -149,7 +150,7 @@ def plates(result: SurveyResult, drawn: Longest) -> tuple[Plate, ...]:
     by_frame: dict[str, list[RoadCrack]] = defaultdict(list)
     for crack in drawn.placeless:
         by_frame[crack.frame_keys[0]].append(crack)
-    outcomes = {o.frame.key: o for o in result.outcomes if len(o.footprint_xy) >= 3}
+    outcomes = {o.frame.key: o for o in result.outcomes if o.frame.key in by_frame and len(o.footprint_xy) >= 3}
     order = sorted(by_frame, key=lambda key: (-sum(crack.length_px for crack in by_frame[key]), key))
     return tuple(_plate(outcomes[key], by_frame[key], classes) for key in order if key in outcomes)[:MOST_PLATES]
 

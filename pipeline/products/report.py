@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from crackmap.pipeline.outcome_table import lost_of, status_counts
 from crackmap.pipeline.products import charts
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes
@@ -107,7 +108,7 @@ def write_report(
     template = _asset("report.html.j2")
     metric = result.output.unit == "m"
     densities = [per_metre(section) for section in result.sections]
-    drawn = charts.longest(result.cracks)
+    drawn, pictured = charts.longest(result.cracks), {picture.key for picture in pictures}
     items = crack_items(result, drawn.all, pictures)
     on_map = map_item(result, drawn.all)
     bars = charts.orientation_histogram(result.cracks, directed=not result.of_rasters)
@@ -128,8 +129,7 @@ def write_report(
         sections=result.sections[:MOST_SECTIONS],
         densities=densities,
         section_bars=_bar_shares(densities),
-        skipped=[outcome for outcome in result.outcomes if outcome.lost],
-        most_skipped=MOST_SKIPPED,
+        skipped=list(islice(lost_of(result.outcomes), MOST_SKIPPED)),
         profiles=profiles,
         items=items,
         listed=[item for item in items if item["class"] != charts.ASIDE][:MOST_LISTED],
@@ -142,7 +142,7 @@ def write_report(
         crack_json=embedded(items),
         picture_jsons=[embedded(item) for item in picture_items(pictures)],
         map=None if on_map is None else embedded(on_map),
-        crack_counts={outcome.frame.key: outcome.crack_count for outcome in result.outcomes},
+        crack_counts={one.frame.key: one.crack_count for one in result.outcomes if one.frame.key in pictured},
         provenance=_provenance(run_info),
     )
     publish_bytes(path, printable(html).encode("utf-8"))
@@ -176,18 +176,18 @@ def _worst(picture: FramePicture) -> dict[str, Any]:
 
 def _statuses(result: SurveyResult) -> list[tuple[str, str, int]]:
     """Status, its meaning and the number of frames, where there are any."""
-    counts = Counter(outcome.status for outcome in result.outcomes)
+    counts = status_counts(result.outcomes)
     return [(status, says, counts[status]) for status, says in STATUSES.items() if counts[status]]
 
 
 def summarise(result: SurveyResult) -> Summary:
     """The totals of a survey."""
-    status = Counter(outcome.status for outcome in result.outcomes)
+    status = status_counts(result.outcomes)
     sections, totals = result.sections, crack_totals(result.cracks)
     return Summary(
         ok=status["ok"],
         no_crack=status["no_crack"],
-        skipped=sum(outcome.lost for outcome in result.outcomes),
+        skipped=len(result.outcomes) - status["ok"] - status["no_crack"],
         recordings=tuple(sorted({outcome.frame.recording for outcome in result.outcomes})),
         cracks=totals.count,
         length_m=totals.length_m if result.output.unit == "m" else None,

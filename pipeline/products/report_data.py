@@ -29,8 +29,8 @@ Item = dict[str, Any]
 
 def crack_items(result: SurveyResult, cracks: Sequence[RoadCrack], pictures: Sequence[FramePicture]) -> list[Item]:
     """One item for each crack that can be picked, in the order given."""
-    frames = {outcome.frame.key: outcome.frame for outcome in result.outcomes}
     known = {picture.key: (number, picture) for number, picture in enumerate(pictures)}
+    frames = {outcome.frame.key: outcome.frame for outcome in result.outcomes if outcome.frame.key in known}
     classes = width_classes(metric=result.output.unit == "m")
     return [_crack_item(crack, frames, known, classes) for crack in cracks]
 
@@ -52,10 +52,13 @@ def map_item(result: SurveyResult, cracks: Sequence[RoadCrack]) -> Item | None:
     """Lines and outlines of the map, in metres from its origin; None where coordinates are no map."""
     if result.output.kind is not CoordinateKind.MAP or not result.outcomes:
         return None
-    outlines = [outcome.footprint_xy for outcome in result.outcomes if len(outcome.footprint_xy) >= 3]
-    if not outlines:
+    origin = np.full(2, np.inf)
+    for outcome in result.outcomes:
+        if len(outcome.footprint_xy) >= 3:
+            origin = np.minimum(origin, outcome.footprint_xy.min(axis=0))
+    if not np.isfinite(origin).all():
         return None
-    origin = np.floor(np.min([outline.min(axis=0) for outline in outlines], axis=0))
+    origin = np.floor(origin)
     classes = width_classes(metric=True)
     sections = [section for section in result.sections if len(section.outline_xy) >= 3][:MOST_OUTLINES]
     return {

@@ -8,6 +8,7 @@ the road, several at a time, so memory does not grow with the section.
 from __future__ import annotations
 
 import threading
+from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -90,11 +91,12 @@ def write_strips(folder: Path, result: SurveyResult, pixel_mm: float | None = No
     sections = [section for section in result.sections if frames_of.get(section.section_id)]
     with _Opened() as opened, ThreadPoolExecutor(cpu_count(), thread_name_prefix="strip") as pool:
         for section, following in zip_longest(sections, sections[1:]):
-            frames = frames_of[section.section_id]
+            frames = [result.outcomes[place].frame for place in frames_of[section.section_id]]
             grid = strip_grid(section, frames, pixel_mm)
             if grid is not None:
                 bands = _bands(section, frames, grid)
-                later = {frame.key for frame in frames_of[following.section_id]} if following else set()
+                after = frames_of[following.section_id] if following else ()
+                later = {result.outcomes[place].frame.key for place in after}
                 painted = _painted(bands, opened, pool, later=later)
                 _write(folder / strip_name(section), section, grid, crs, painted)
                 name = strip_name(section)
@@ -104,17 +106,18 @@ def write_strips(folder: Path, result: SurveyResult, pixel_mm: float | None = No
     return tuple(names)
 
 
-def _frames_by_section(result: SurveyResult) -> dict[str, list[Frame]]:
-    """Section id -> the measured frames whose strips reach into it, in the order of the survey."""
-    found: dict[str, list[Frame]] = {}
+def _frames_by_section(result: SurveyResult) -> dict[str, array[int]]:
+    """Section id -> the places of the measured frames whose strips reach into it, in the order of the survey."""
+    found: dict[str, array[int]] = {}
     sections: dict[str, list[tuple[float, float, str]]] = {}
     for section in result.sections:
         if section.from_m is not None and section.to_m is not None:
-            found[section.section_id] = []
+            found[section.section_id] = array("q")
             sections.setdefault(section.recording, []).append((section.from_m, section.to_m, section.section_id))
     starts = {recording: sorted(items) for recording, items in sections.items()}
-    for frame in (outcome.frame for outcome in result.outcomes if outcome.status in ("ok", "no_crack")):
-        if frame.ground is None or frame.chainage_m is None or frame.owns_y_m is None:
+    for place, outcome in enumerate(result.outcomes):
+        frame = outcome.frame
+        if outcome.lost or frame.ground is None or frame.chainage_m is None or frame.owns_y_m is None:
             continue
         low, high = sorted(frame.chainage_at(y) for y in frame.owns_y_m)
         items = starts.get(frame.recording, [])
@@ -123,7 +126,7 @@ def _frames_by_section(result: SurveyResult) -> dict[str, list[Frame]]:
             if start >= high:
                 break
             if end > low < high:
-                found[section_id].append(frame)
+                found[section_id].append(place)
     return found
 
 

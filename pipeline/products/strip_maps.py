@@ -19,13 +19,13 @@ from matplotlib.patches import Patch
 
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.assembly.store import portions
-from crackmap.pipeline.coverage import MEASURED
+from crackmap.pipeline.coverage import MEASURED, Interval
 from crackmap.pipeline.products.charts import round_up
 from crackmap.pipeline.products.publish import publishing
 from crackmap.pipeline.products.rows import mean_width, printable
 from crackmap.pipeline.products.strip_images import strip_name
 from crackmap.pipeline.products.styles import class_of, width_classes
-from crackmap.pipeline.records import FrameOutcome, RoadCrack, Section, SurveyResult
+from crackmap.pipeline.records import RoadCrack, Section, SurveyResult
 from crackmap.stages.polyline import segment_lengths
 from crackmap.stages.records import FloatArray
 
@@ -98,19 +98,21 @@ def _drawer(result: SurveyResult) -> Callable[[Section], Figure]:
         for number in np.flatnonzero(part.known["chainage_at_m"] & part.known["offset_at_m"]).tolist():
             numbers[part.plain["recording"][number]].append(before + number)
         before += len(part)
-    outcomes: dict[str, list[FrameOutcome]] = defaultdict(list)
+    measured: dict[str, list[Interval]] = defaultdict(list)
     for outcome in result.outcomes:
-        if outcome.frame.chainage_m is not None and outcome.frame.owns_y_m is not None:
-            outcomes[outcome.frame.recording].append(outcome)
+        frame = outcome.frame
+        if outcome.status in MEASURED and frame.chainage_m is not None and frame.owns_y_m is not None:
+            low, high = sorted(frame.chainage_at(y) for y in frame.owns_y_m)
+            measured[frame.recording].append((low, high))
 
     def page(section: Section) -> Figure:
         cracks = [result.cracks[number] for number in numbers[section.recording]]
-        return _page(section, cracks, outcomes[section.recording])
+        return _page(section, cracks, measured[section.recording])
 
     return page
 
 
-def _page(section: Section, cracks: Sequence[RoadCrack], outcomes: Sequence[FrameOutcome]) -> Figure:
+def _page(section: Section, cracks: Sequence[RoadCrack], measured: Sequence[Interval]) -> Figure:
     start, end = section.from_m or 0.0, section.to_m or 0.0
     inside = [crack for crack in cracks if (crack.chainage_to_m or 0) > start and (crack.chainage_from_m or 0) < end]
     reach = max(
@@ -131,7 +133,7 @@ def _page(section: Section, cracks: Sequence[RoadCrack], outcomes: Sequence[Fram
         low = start + number * row_m
         bottom = 0.905 - (number + 1) * height - number * GAP_IN / PAGE_IN[1]
         axes = figure.add_axes((0.05, bottom, ROAD_IN[0] / PAGE_IN[0], height))
-        _row(axes, (low, low + row_m), min(end, low + row_m), half, inside, outcomes)
+        _row(axes, (low, low + row_m), min(end, low + row_m), half, inside, measured)
     _legend(figure)
     _statistics(figure, section, inside)
     return figure
@@ -150,13 +152,9 @@ def _row_m(length_m: float, width_m: float) -> float:
 
 def _row(
     axes: Axes, limits: tuple[float, float], end: float, half_m: float, cracks: Sequence[RoadCrack],
-    outcomes: Sequence[FrameOutcome],
+    measured: Sequence[Interval],
 ) -> None:  # fmt: skip
     low, high = limits
-    measured = [
-        tuple(sorted(outcome.frame.chainage_at(y) for y in outcome.frame.owns_y_m or (0.0, 0.0)))
-        for outcome in outcomes if outcome.status in MEASURED
-    ]  # fmt: skip
     axes.add_collection(PolyCollection(
         [[(a, -half_m), (b, -half_m), (b, half_m), (a, half_m)]
          for a, b in ((max(a, low), min(b, end)) for a, b in measured) if b > a],

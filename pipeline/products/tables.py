@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from crackmap.pipeline.outcome_table import lost_of
 from crackmap.pipeline.products.publish import publish_bytes
 from crackmap.pipeline.products.rows import (
     PATTERN_FIELDS,
@@ -39,10 +40,10 @@ def write_sections_csv(path: Path, sections: Sequence[Section]) -> None:
     write_records(path, SECTION_FIELDS, sections)
 
 
-def write_skipped_csv(path: Path, outcomes: Iterable[FrameOutcome]) -> None:
+def write_skipped_csv(path: Path, outcomes: Sequence[FrameOutcome]) -> None:
     """Key, status and reason of every frame that is missing on the map."""
-    lost = (o for o in outcomes if o.lost)
-    _write(path, ["key", "status", "reason"], ([printable(o.frame.key), o.status, printable(o.reason)] for o in lost))
+    lost = ([printable(one.frame.key), one.status, printable(one.reason)] for one in lost_of(outcomes))
+    _write(path, ["key", "status", "reason"], lost)
 
 
 def write_records(path: Path, fields: Sequence[Field[Record]], records: Sequence[Record]) -> None:

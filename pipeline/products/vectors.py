@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,6 +14,7 @@ import pyogrio
 import shapely
 from pyproj import CRS
 
+from crackmap.pipeline.assembly.store import PORTION
 from crackmap.pipeline.networks import polygon_of
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.profile_tables import layer_name, profile_layer
@@ -21,6 +22,8 @@ from crackmap.pipeline.products.rows import (
     FRAME_FIELDS,
     PATTERN_FIELDS,
     SECTION_FIELDS,
+    Field,
+    Record,
     printable,
     table,
 )
@@ -51,26 +54,52 @@ def write_other_layers(path: Path, result: SurveyResult, profiles: Sequence[Prof
     """Adds patterns, sections (once more for each profile) and frames to a GeoPackage, with QGIS styles, and what the
     coordinates mean.
     """
-    for name, layer in polygon_layers(result, profiles).items():
-        pyogrio.write_dataframe(layer, path, layer=name, driver="GPKG", geometry_type="Polygon")
+    sections = section_layer(result)
+    _write_polygons(path, "patterns", (pattern_layer(result),))
+    _write_polygons(path, "sections", (sections,))
+    _write_polygons(path, "frames", frame_layers(result, PORTION))
+    for profile in profiles:
+        _write_polygons(path, layer_name(profile), (profile_layer(sections, profile),))
     pyogrio.write_dataframe(_info(result), path, layer="crackmap_info", driver="GPKG")
     styles = layer_styles(result.output, directed=not result.of_rasters)
     styles |= {layer_name(profile): profile_style(profile) for profile in profiles}
     pyogrio.write_dataframe(style_table(styles), path, layer="layer_styles", driver="GPKG", FID="id")
 
 
+def _write_polygons(path: Path, name: str, parts: Iterable[gpd.GeoDataFrame]) -> None:
+    for number, part in enumerate(parts):
+        pyogrio.write_dataframe(part, path, layer=name, driver="GPKG", geometry_type="Polygon", append=number > 0)
+
+
 def polygon_layers(result: SurveyResult, profiles: Sequence[ProfileTable] = ()) -> dict[str, gpd.GeoDataFrame]:
     """Patterns, sections, frames, and the sections by each profile, as they are written."""
-    polygons = {
-        "patterns": (table(PATTERN_FIELDS, result.networks), [polygon_of(n) for n in result.networks]),
-        "sections": (table(SECTION_FIELDS, result.sections), [_polygon(s.outline_xy) for s in result.sections]),
-        "frames": (table(FRAME_FIELDS, result.outcomes), [_polygon(o.footprint_xy) for o in result.outcomes]),
-    }
-    layers = {
-        name: gpd.GeoDataFrame(rows, geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
-        for name, (rows, geometry) in polygons.items()
-    }
-    return layers | {layer_name(profile): profile_layer(layers["sections"], profile) for profile in profiles}
+    sections, (frames,) = section_layer(result), frame_layers(result, max(len(result.outcomes), 1))
+    layers = {"patterns": pattern_layer(result), "sections": sections, "frames": frames}
+    return layers | {layer_name(profile): profile_layer(sections, profile) for profile in profiles}
+
+
+def pattern_layer(result: SurveyResult) -> gpd.GeoDataFrame:
+    """The patterns, as they are written."""
+    return _layer(PATTERN_FIELDS, result.networks, [polygon_of(pattern) for pattern in result.networks], result)
+
+
+def section_layer(result: SurveyResult) -> gpd.GeoDataFrame:
+    """The sections, as they are written."""
+    return _layer(SECTION_FIELDS, result.sections, [_polygon(one.outline_xy) for one in result.sections], result)
+
+
+def frame_layers(result: SurveyResult, size: int) -> Iterator[gpd.GeoDataFrame]:
+    """Yields the frames, `size` at a time, as they are written; of none at all one empty layer."""
+    for start in range(0, max(len(result.outcomes), 1), size):
+        outcomes = result.outcomes[start : start + size]
+        yield _layer(FRAME_FIELDS, outcomes, [_polygon(one.footprint_xy) for one in outcomes], result)
+
+
+def _layer(
+    fields: Sequence[Field[Record]], records: Sequence[Record], geometry: list[shapely.Polygon | None],
+    result: SurveyResult,
+) -> gpd.GeoDataFrame:  # fmt: skip
+    return gpd.GeoDataFrame(table(fields, records), geometry=gpd.GeoSeries(geometry), crs=crs_of(result.output))
 
 
 def crs_of(output: OutputFrame) -> CRS:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
+from crackmap.pipeline.outcome_table import lost_of, status_counts
 from crackmap.pipeline.products.cracks import write_cracks
 from crackmap.pipeline.products.dictionary import NAME as DICTIONARY
 from crackmap.pipeline.products.dictionary import write_dictionary
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.profile_tables import csv_name, write_profile_tables
-from crackmap.pipeline.products.publish import publish_bytes, remove_strays, sha256_of
+from crackmap.pipeline.products.publish import publish_bytes, publishing, remove_strays, sha256_of
 from crackmap.pipeline.products.report import write_report
 from crackmap.pipeline.products.shapefile import FOLDER as SHAPEFILES
 from crackmap.pipeline.products.shapefile import remove_shapefiles, write_shapefiles
@@ -73,7 +75,7 @@ def write_products(
     remove_strays(out)
     remove_strays(out / MASKS_FOLDER)
     mark_unfinished(out)
-    before = _products_before(out)
+    before = _profile_tables_before(out)
     # What stands for older products must not outlive them.
     _remove(out / "run.json")
     write_cracks(out, result, profiles, processes=processes)
@@ -87,7 +89,7 @@ def write_products(
     write_dictionary(out, profiles)
     if result.output.kind is not CoordinateKind.MAP:
         _remove(out / "cracks.geojson")
-    if any(outcome.lost for outcome in result.outcomes):
+    if any(True for _ in lost_of(result.outcomes)):
         write_skipped_csv(out / "skipped.csv", result.outcomes)
     else:
         _remove(out / "skipped.csv")
@@ -106,20 +108,29 @@ def mark_unfinished(out: Path) -> None:
     _remove(out / SUCCESS_NAME)
 
 
-def _products_before(out: Path) -> frozenset[str]:
-    """Paths of the products that run.json lists; none where there is none that can be read."""
+def _profile_tables_before(out: Path) -> frozenset[str]:
+    """Names of the tables of profiles that run.json lists; none where there is none that can be read."""
     try:
-        listed = json.loads((out / "run.json").read_text("utf-8"))["products"]
-        return frozenset(str(item["path"]) for item in listed)
-    except (OSError, ValueError, LookupError, TypeError):
+        # A line at a time: it lists the masks as well, of which there may be a million.
+        with (out / "run.json").open(encoding="utf-8") as file:
+            return frozenset(json.loads(found[1]) for line in file if (found := _PROFILE_TABLE.fullmatch(line)))
+    except (OSError, ValueError):
         return frozenset()
+
+
+_PROFILE_TABLE = re.compile(r'      "path": ("sections_[^"/]+\.csv"),\n')
+"""The line of a profile's table in run.json."""
 
 
 def _check_counts(result: SurveyResult) -> None:
     """Every frame found must have become one thing, and only one."""
-    keys = Counter(outcome.frame.key for outcome in result.outcomes)
-    twice = sorted(key for key, count in keys.items() if count > 1)
-    unknown = sorted({outcome.status for outcome in result.outcomes} - set(STATUSES))
+    keys: set[str] = set()
+    twice = []
+    for outcome in result.outcomes:
+        if outcome.frame.key in keys:
+            twice.append(outcome.frame.key)
+        keys.add(outcome.frame.key)
+    unknown = sorted(set(status_counts(result.outcomes)) - set(STATUSES))
     if twice or unknown:
         raise CrackmapError(
             f"outcomes: expected each frame once, as {', '.join(STATUSES)}, got {twice[:3] or unknown}; "
@@ -130,7 +141,7 @@ def _check_counts(result: SurveyResult) -> None:
 def _write_run_json(
     out: Path, result: SurveyResult, run_info: Mapping[str, Any], profiles: Sequence[ProfileTable], *, shapefile: bool
 ) -> None:
-    status = Counter(outcome.status for outcome in result.outcomes)
+    status = status_counts(result.outcomes)
     content = {
         "format": FORMAT,
         "run": dict(run_info),
@@ -149,19 +160,34 @@ def _write_run_json(
         },
         "notes": list(all_notes(result)),
         "profiles": {item.name: item.profile.model_dump(mode="json", by_alias=True) for item in profiles},
-        "products": _inventory(out, result, profiles, shapefile=shapefile),
+        "products": [],
     }
-    _publish_json(out / "run.json", content)
+    before, after = _as_json(content).split(_NO_PRODUCTS)
+    # Written as it comes, or the masks of a million frames would lie in memory three times.
+    with publishing(out / "run.json") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(f'{before}\n  "products": [')
+        for number, item in enumerate(_inventory(out, result, profiles, shapefile=shapefile)):
+            file.write((",\n" if number else "\n") + indent(_as_json(item), "    "))
+        file.write(f"\n  ]{after}\n")
+
+
+_NO_PRODUCTS = '\n  "products": []'
+"""Once in run.json before the products are put in: in a text the quotes would be escaped, and lower down the indent is
+another."""
+
+
+def _as_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True, default=str)
 
 
 def _publish_json(path: Path, content: Mapping[str, Any]) -> None:
-    publish_bytes(path, (json.dumps(content, indent=2, sort_keys=True, default=str) + "\n").encode("utf-8"))
+    publish_bytes(path, f"{_as_json(content)}\n".encode())
 
 
 def _inventory(
     out: Path, result: SurveyResult, profiles: Sequence[ProfileTable], *, shapefile: bool
-) -> list[dict[str, str | int]]:
-    """Path, size and sha256 of every product but run.json, in order of path."""
+) -> Iterator[dict[str, str | int]]:
+    """Yields path, size and sha256 of every product but run.json, in order of path."""
     names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
              "skipped.csv", "report.html", DICTIONARY]  # fmt: skip
     names += [csv_name(profile) for profile in profiles]
@@ -171,11 +197,9 @@ def _inventory(
     if shapefile:
         names += [str(path.relative_to(out)) for path in (out / SHAPEFILES).iterdir()]
     try:
-        return [
-            {"path": name, "bytes": (out / name).stat().st_size, "sha256": sha256_of(out / name)}
-            for name in sorted(set(names))
-            if (out / name).is_file()
-        ]
+        for name in sorted(set(names)):
+            if (out / name).is_file():
+                yield {"path": name, "bytes": (out / name).stat().st_size, "sha256": sha256_of(out / name)}
     except OSError as error:
         raise StorageError(f"{out}: a product could not be read back ({error}); run the same command again") from error
 

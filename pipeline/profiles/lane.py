@@ -10,6 +10,7 @@ import numpy as np
 
 from crackmap.pipeline.coverage import Interval, Strip, overlap, strips_of
 from crackmap.pipeline.footprint import near_and_far_edge, visible_polygon_m
+from crackmap.pipeline.outcome_table import places_by_recording
 from crackmap.pipeline.records import FrameOutcome, RoadCrack
 from crackmap.stages.records import FloatArray
 
@@ -35,20 +36,16 @@ class Seen:
 class Lanes:
     """The lanes that the vehicle drove in, its path in their middle or `centre_m` to the left of it."""
 
-    def __init__(self, outcomes: Iterable[FrameOutcome], *, centre_m: float = 0.0) -> None:
+    def __init__(self, outcomes: Sequence[FrameOutcome], *, centre_m: float = 0.0) -> None:
         """`centre_m`: where the middle of the lane lies, to the right of the vehicle's path."""
         self._centre_m = centre_m
-        members: dict[str, list[FrameOutcome]] = defaultdict(list)
-        for outcome in outcomes:
-            if outcome.frame.chainage_m is not None and outcome.status != "no_position":
-                members[outcome.frame.recording].append(outcome)
-        self._members = members
-        self._paths = {recording: _path(of_road) for recording, of_road in members.items()}
+        self._outcomes, self._places = outcomes, places_by_recording(outcomes, _on_road)
+        self._paths = {recording: _path(self._members(recording)) for recording in self._places}
 
     @property
     def recordings(self) -> Sequence[str]:
         """Those with a chainage, sorted."""
-        return sorted(self._members)
+        return sorted(self._places)
 
     def lateral_m(self, crack: RoadCrack) -> FloatArray | None:
         """(N,) of a crack's vertices: metres to the right of the lane's middle in travel direction; None if unknown."""
@@ -61,21 +58,28 @@ class Lanes:
 
     def cameras(self, recording: str) -> set[str]:
         """The cameras of a recording, also those all of whose frames were lost."""
-        return {outcome.frame.camera for outcome in self._members[recording]}
+        return {outcome.frame.camera for outcome in self._members(recording)}
 
     def seen(self, recording: str) -> list[Seen]:
         """What the frames of a recording measured, in order of chainage; nothing twice."""
         return [
             Seen(part, self._lateral(strip), strip.outcome.frame.camera)
-            for strip in strips_of(self._members[recording])
+            for strip in strips_of(self._members(recording))
             for part in strip.measured
         ]  # fmt: skip
+
+    def _members(self, recording: str) -> list[FrameOutcome]:
+        return [self._outcomes[place] for place in self._places[recording]]
 
     def _lateral(self, strip: Strip) -> Interval:
         """What a frame sees over the whole length of its strip."""
         corners = near_and_far_edge(visible_polygon_m(strip.outcome.frame))
         left, right = float(corners[[0, 3], 0].max()), float(corners[[1, 2], 0].min())
         return left - self._centre_m, right - self._centre_m
+
+
+def _on_road(outcome: FrameOutcome) -> bool:
+    return outcome.frame.chainage_m is not None and outcome.status != "no_position"
 
 
 def _path(outcomes: Sequence[FrameOutcome]) -> tuple[FloatArray, FloatArray, float]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from crackmap.calibration.errors import InputError, StorageError, require
 from crackmap.pipeline.frame_rows import write_frame_mask
-from crackmap.pipeline.identity import frame_hashes
+from crackmap.pipeline.identity import frame_hasher, measured_rows
 from crackmap.pipeline.images import open_image
 from crackmap.pipeline.journal import CORRECTED, Correction, Journal, JournalRow, Told
 from crackmap.pipeline.products.masks import MASKS_FOLDER, mask_name
@@ -44,21 +44,21 @@ class Reviewed:
         survey: the frames.
         journal: open.
         out: the output folder; the caller holds its lock.
-        hashes: of all that decides a frame's numbers, by key.
+        hash_of: all that decides a frame's numbers.
         settings: of the measurement.
     """
 
     survey: Survey
     journal: Journal
     out: Path
-    hashes: dict[str, str]
+    hash_of: Callable[[Frame], str]
     settings: MeasureSettings
 
     @classmethod
     def of(cls, survey: Survey, journal: Journal, out: Path) -> Reviewed:
         """Of a run whose settings are in its journal."""
         settings = MeasureSettings(**journal.fact("settings")["settings"]["measure"])
-        return cls(survey, journal, out, frame_hashes(survey, journal), settings)
+        return cls(survey, journal, out, frame_hasher(survey, journal), settings)
 
 
 def bring_up_to_date(survey: Survey, journal: Journal, out: Path) -> list[str]:
@@ -77,12 +77,14 @@ def bring_up_to_date(survey: Survey, journal: Journal, out: Path) -> list[str]:
     corrections = list(journal.corrections())
     if corrections:
         of = Reviewed.of(survey, journal, out)
-        frames = {frame.key: frame for frame in survey.measurable}
-        pictures = {row.key: row.input_sha256 for row in journal.rows() if of.hashes.get(row.key) == row.frame_hash}
+        corrected = {one.key for one in corrections}
+        frames = {frame.key: frame for frame in survey.measurable if frame.key in corrected}
+        measured_as = ((row, fits) for _, row, fits in measured_rows(survey, journal) if row.key in corrected)
+        pictures = {row.key: row.input_sha256 for row, fits in measured_as if fits}
         for one in corrections:
             if one.key not in frames or pictures.get(one.key) != one.input_sha256:
                 resting.append(one.key)
-            elif one.frame_hash != of.hashes[one.key] or not _mask_in_place(one, out):
+            elif one.frame_hash != of.hash_of(frames[one.key]) or not _mask_in_place(one, out):
                 stale.append(one)
             named.add(one.mask_name)
         if stale:
@@ -126,8 +128,8 @@ def measured(of: Reviewed, frame: Frame, areas: Sequence[Area], told: Told, pict
         if source.identity.sha256 != picture_sha256:
             raise InputError(f"{frame.key}: the image has changed since it was run; run the same `crackmap run` again")
         cracks = cracks_of_areas(areas, source, frame, of.settings)
-    plain = plain_areas(areas)
-    digest = sha256(f"{json.dumps(plain)} {of.hashes[frame.key]}".encode()).hexdigest()[:10]
+    plain, frame_hash = plain_areas(areas), of.hash_of(frame)
+    digest = sha256(f"{json.dumps(plain)} {frame_hash}".encode()).hexdigest()[:10]
     name = f"{Path(mask_name(frame.key)).stem}-corrected-{digest}.tif"
     path = of.out / MASKS_FOLDER / name
     size = frame.size_wh_px
@@ -135,7 +137,7 @@ def measured(of: Reviewed, frame: Frame, areas: Sequence[Area], told: Told, pict
     write_frame_mask(path, mask, frame, output=of.survey.output, located=frame.key not in of.survey.unplaced_keys)
     unsealed = [crack for crack in cracks if not crack.sealed]
     return Correction(
-        frame.key, picture_sha256, of.hashes[frame.key], "ok" if unsealed else "no_crack", name,
+        frame.key, picture_sha256, frame_hash, "ok" if unsealed else "no_crack", name,
         path.stat().st_size, sha256_of(path), len(unsealed), sum(crack.length_px for crack in unsealed),
         plain, told, cracks,
     )  # fmt: skip

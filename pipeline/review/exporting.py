@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crackmap.calibration.errors import InputError, StorageError, require
-from crackmap.pipeline.assembly.assemble import copies
+from crackmap.pipeline.assembly.kept import copies, picture_of
+from crackmap.pipeline.frame_table import keys_of
 from crackmap.pipeline.images import LIMIT_PX
 from crackmap.pipeline.journal import CORRECTED, Journal, JournalRow
 from crackmap.pipeline.products.publish import sha256_of
@@ -85,9 +86,11 @@ def export_frames(
 
 def reviewable(survey: Survey, journal: Journal) -> dict[str, JournalRow]:
     """The rows of frames that a person can correct, by key: those that were measured and are no copies of others."""
-    known = {frame.key for frame in survey.measurable}
+    keys = keys_of(survey.measurable)
+    known = set(keys)
     rows = {row.key: row for row in journal.rows() if row.key in known}
-    twins = copies(survey, rows)
+    pictures = [picture_of(rows[key].input_sha256) if key in rows else b"" for key in keys]
+    twins = {keys[place] for place in copies(pictures)}
     return {key: row for key, row in rows.items() if row.status in ("ok", "no_crack") and key not in twins}
 
 

@@ -9,10 +9,10 @@ import platform
 import threading
 import time
 import uuid
-from types import TracebackType
 from typing import Any, Self
 
 from crackmap.calibration.errors import CrackmapError, OutputLockedError
+from crackmap.pipeline.repeating import Repeating
 from crackmap.pipeline.storage.bucket import HASTE, Store, open_store
 from crackmap.pipeline.storage.urls import BucketUrl
 
@@ -27,21 +27,20 @@ _held: set[str] = set()
 """Owners that live in this process."""
 
 
-class BucketLock:
+class BucketLock(Repeating):
     """Held from the beginning to the end of a `with`, and renewed by a thread.
 
     It is lost where it could not be renewed for STALE_S, or another run has taken it: then nothing more may be written.
     """
 
     def __init__(self, url: BucketUrl) -> None:
+        super().__init__(RENEW_S, self._keep, "bucket lock")
         self._url, self._key = url, url.key(NAME)
         self._store: Store = open_store(url)
         self._owner, self._etag = uuid.uuid4().hex, ""
         self._renewed = 0.0
         self._lost = False
-        self._ended = threading.Event()
         self._renewing = threading.Lock()
-        self._thread = threading.Thread(target=self._keep, name="bucket lock", daemon=True)
 
     def check(self) -> None:
         """Ends a run whose lock is lost.
@@ -57,14 +56,11 @@ class BucketLock:
         etag = self._store.put_bytes(self._key, self._said(), absent=True) or self._taken_over()
         self._etag, self._renewed = etag, time.monotonic()
         _held.add(self._owner)
-        self._thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
+    def close(self) -> None:
+        """Gives it back."""
+        super().close()
         _held.discard(self._owner)
         # Where it cannot be removed it goes stale by itself; what was done is not lost for it.
         with contextlib.suppress(CrackmapError):
@@ -112,9 +108,9 @@ class BucketLock:
         self.check()
 
     def _keep(self) -> None:
-        while not self._lost and not self._ended.wait(RENEW_S):
-            # Where it fails, `check` says so when it has lasted too long.
-            with contextlib.suppress(CrackmapError):
+        # Where it fails, `check` says so when it has lasted too long.
+        with contextlib.suppress(CrackmapError):
+            if not self._lost:
                 self._renew(open_store(self._url, patience=HASTE))
 
     def _renew(self, store: Store) -> None:

@@ -92,7 +92,7 @@ def test_impossible_lenses_are_refused(change: dict[str, object], message: str) 
         Lens(**{**values, **change})  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     k=st.tuples(st.floats(-0.35, 0.35), st.floats(-0.1, 0.1), st.floats(-2e-3, 2e-3), st.floats(-2e-3, 2e-3)),
     model=st.sampled_from(["pinhole", "fisheye"]),

@@ -103,7 +103,7 @@ def test_a_mirrored_picture_is_the_mirrored_road() -> None:
     assert np.nanmax(np.abs(other * [-1.0, 1.0] - plane.to_ground_xy_m(pixels()))) < 1e-6
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     pitch=st.floats(3.0, 89.0), roll=st.floats(-45.0, 45.0), yaw=st.floats(-179.0, 179.0), height=st.floats(0.5, 8.0),
     x=st.floats(-2, 2), y=st.floats(-4, 4),

@@ -95,7 +95,7 @@ def test_the_direction_on_an_arc_is_its_tangent(turn):
     assert np.abs((found - expected + 180) % 360 - 180).max() < 0.01
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     turns=st.lists(st.floats(-0.6, 0.6), min_size=1, max_size=12),
     steps=st.lists(st.floats(20.0, 200.0), min_size=13, max_size=13),

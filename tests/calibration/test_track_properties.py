@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("tracks")
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(driven, st.floats(0, 1))
 def test_clean_tracks_are_right_to_a_tenth_of_a_metre_anywhere(folder, drawn, share):
     time, lon, lat = way(*drawn)
@@ -99,7 +99,7 @@ def spoilt(time, lon, lat, wrong):
     return time, lon, lat, order
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=600, derandomize=True)
 @given(driven, faults, st.lists(st.floats(-60, 120), min_size=5, max_size=20))
 def test_spoilt_tracks_give_places_in_range_none_in_a_gap_or_a_clear_error(folder, drawn, wrong, at):
     time, lon, lat, order = spoilt(*way(*drawn), wrong)
@@ -125,7 +125,7 @@ def test_spoilt_tracks_give_places_in_range_none_in_a_gap_or_a_clear_error(folde
     assert not known.any() or away.min(axis=0).max() < 60.0
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(st.tuples(st.sampled_from([100.0, -150.0, 179.9995]), st.floats(-60, 60)), st.floats(0, 360), st.integers(0, 9))
 def test_swapped_tracks_are_refused_with_the_remedy(folder, start, azimuth_deg, broken):
     time, lon, lat = way(start, azimuth_deg, 10.0, 0.0, 30, 1.0)

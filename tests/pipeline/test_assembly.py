@@ -21,7 +21,9 @@ from crackmap.pipeline.along import Drive, Routing
 from crackmap.pipeline.assembly import assemble as assembling
 from crackmap.pipeline.assembly.children import Children
 from crackmap.pipeline.assembly.columns import CrackColumns
+from crackmap.pipeline.assembly.kept import KeptRows
 from crackmap.pipeline.assembly.store import StoredCracks, portions
+from crackmap.pipeline.identity import with_rows
 from crackmap.pipeline.journal import JournalRow, open_journal
 from crackmap.pipeline.polyline import weighted_quantile
 from crackmap.pipeline.products import charts, cracks
@@ -89,7 +91,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Survey, Path]:
 def result_of(measured: tuple[Survey, Path], processes: int, run: RunSettings | None = None) -> SurveyResult:
     found, out = measured
     with open_journal(out) as journal:
-        rows = {row.key: row for row in journal.rows()}
+        rows = KeptRows.of(found, with_rows(found.frames.keys, journal.rows()))
         wanted = run or RunSettings(section_length_m=10.0)
         return assembling.assemble(found, rows, journal, wanted, scratch=out, processes=processes)
 
@@ -217,7 +219,7 @@ def same(one: RoadCrack, other: RoadCrack) -> bool:
     return all(repr(getattr(one, field.name)) == repr(getattr(other, field.name)) for field in fields(RoadCrack))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(road_cracks(), max_size=4), max_size=4), st.data())
 def test_stored_cracks_are_a_tuple(chunks: list[list[RoadCrack]], data: st.DataObject) -> None:
     found, plain = stored(chunks, Path(tempfile.gettempdir()))
@@ -269,7 +271,7 @@ def test_a_full_disk_is_said_with_the_folder(tmp_path: Path) -> None:
         StoredCracks(tmp_path / "gone")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(road_cracks(), max_size=12))
 def test_columns_and_sums_are_those_of_the_single_cracks(lines: list[RoadCrack]) -> None:
     columns = CrackColumns.of(lines)
@@ -291,7 +293,7 @@ def test_columns_and_sums_are_those_of_the_single_cracks(lines: list[RoadCrack])
     assert pixels == pytest.approx(sum(crack.length_px for crack in lines))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(road_cracks(), min_size=1, max_size=12))
 def test_the_width_below_which_98_percent_lie_is_that_of_all_segments_sorted(lines: list[RoadCrack]) -> None:
     widths, lengths = [np.empty(0)], [np.empty(0)]

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from crackmap.calibration.errors import DeviceError, InputError, WeightsError
 from crackmap.pipeline.cluster import crew, session
-from crackmap.pipeline.cluster.crew import MOST_LOSSES, ClusterSettings, Crew, _Queue
+from crackmap.pipeline.cluster.crew import ClusterSettings, Crew
 from crackmap.pipeline.cluster.fingerprint import Fingerprint, fingerprint
+from crackmap.pipeline.cluster.queue import MOST_LOSSES, TaskQueue
 from crackmap.pipeline.cluster.scratch import PREFIX, Scratch
 from crackmap.pipeline.cluster.shares import Node, Shares, shares
 from crackmap.pipeline.cluster.worker import TOKEN_NAME, Introduction, Place, Setup, Worker
@@ -82,7 +83,7 @@ def tasks(folder: Path, count: int) -> list[Task]:
 
 def test_a_lost_frame_goes_to_a_worker_that_does_nothing_else_and_is_given_up_in_the_end(tmp_path):
     first, second = tasks(tmp_path / "s", 2)
-    queue = _Queue(iter([first, second]))
+    queue = TaskQueue(iter([first, second]))
     assert queue.next(alone=True) is first
     assert queue.again(first)
     assert queue.next(alone=False) is second
@@ -171,7 +172,7 @@ def test_where_others_work_they_are_told_of_now_and_then_and_end_nothing(monkeyp
     with some:
         for _ in range(700):
             some._hire()
-            some._take(some._ended(1.0), _Queue(iter(())))
+            some._take(some._ended(1.0), TaskQueue(iter(())))
     waits = [after - before for before, after in pairwise(ray.starts[1:])]
     assert waits[:6] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0] and set(waits[6:]) == {60.0}
     assert [text.split("(")[1].split(" ")[0] for text in said] == ["1", "2", "4", "8", "16"]
@@ -255,7 +256,7 @@ def test_a_small_frame_behind_a_large_one_has_its_time_after_it(tmp_path, monkey
     one, said = crew_on(ray, clock, monkeypatch, workers=1)
     small, large = tasks(tmp_path / "s", 2)
     large = replace(large, frame=replace(large.frame, size_wh_px=(10_000, 10_000)))
-    todo = _Queue(iter([large, small]))
+    todo = TaskQueue(iter([large, small]))
     with one:
         one._hand_out(None, todo)  # type: ignore[arg-type]
         (member,) = one._members

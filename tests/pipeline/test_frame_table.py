@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.decoding import ImageHeader
-from crackmap.pipeline.frame_table import Chosen, Joined, frames_of, keys_of
+from crackmap.pipeline.frame_table import Joined, Picked, frames_of, keys_of
 from crackmap.pipeline.identity import frame_hasher, with_rows
 from crackmap.pipeline.listing import Entry, _by_globs, _matches
 from crackmap.pipeline.records import CoordinateKind, Frame, OutputFrame, Placement
@@ -82,7 +82,7 @@ def test_chosen_and_joined_frames_are_views_of_their_parts() -> None:
     assert tuple(joined) == (*frames, *frames[:4])
     assert [joined[place] for place in (29, 30, 33, -1)] == [frames[29], frames[0], frames[3], frames[3]]
     assert keys_of(joined) == [frame.key for frame in (*frames, *frames[:4])]
-    chosen = Chosen(joined, [2, 31, 5])
+    chosen = Picked(joined, [2, 31, 5])
     assert tuple(chosen) == (frames[2], frames[1], frames[5]) and chosen[-1] == frames[5]
     assert keys_of(chosen) == keys_of(tuple(chosen)) == ["2.jpg", "1.jpg", "5.jpg"]
 

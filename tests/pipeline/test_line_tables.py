@@ -12,7 +12,7 @@ from crackmap.pipeline.polyline import lines_by_size, weighted_mean, weighted_me
 from crackmap.stages.polyline import vertex_weights
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(2, 40), max_size=12), st.integers(0, 99), st.booleans())
 def test_weighted_means_of_all_lines_are_those_of_each(sizes: list[int], seed: int, flat: bool) -> None:
     rng = np.random.default_rng(seed)

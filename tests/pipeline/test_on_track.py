@@ -85,10 +85,10 @@ def test_a_gap_is_bridged_by_the_odometer_or_leaves_no_position(tmp_path: Path, 
     write(tmp_path, NAMES, by_time(odometer), gap=(22.0, 27.0))
     survey = read_survey(tmp_path)
     if bridged:
-        assert survey.unplaced == ()
+        assert not survey.unplaced
         assert np.abs(places(survey) - at(travelled_m(TIMES))).max() < 0.2
     else:
-        ((frame, reason),) = survey.unplaced
+        (frame,), (reason,) = survey.unplaced, survey.unplaced_why
         assert frame.key == "f_24.5.jpg"
         assert reason == "no_position: 2.5 s from the nearest fix"
 
@@ -129,7 +129,7 @@ def test_frames_are_placed_by_their_own_exif(tmp_path: Path) -> None:
     (tmp_path / "survey.toml").write_text(text, encoding="utf-8")
     survey = read_survey(tmp_path)
     assert np.abs(places(survey) - at(travelled_m(times))).max() < 0.3
-    assert [(frame.key, reason) for frame, reason in survey.unplaced] == [("without.jpg", "no_position: no time")]
+    assert (*survey.unplaced.keys, *survey.unplaced_why) == ("without.jpg", "no_position: no time")
     assert survey.frames[0].placement.azimuth_deg == pytest.approx(AZIMUTH, abs=1.0)
 
 

@@ -20,7 +20,7 @@ from crackmap.calibration.lens import Lens
 from crackmap.calibration.mount import Mount, plane_from_mount
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.calibration.store import Calibration, write_calibration
-from crackmap.pipeline.along import along_route
+from crackmap.pipeline.along import frames_along_route
 from crackmap.pipeline.footprint import area, footprint, visible_polygon_m
 from crackmap.pipeline.frame import Stages, StageSettings
 from crackmap.pipeline.records import FrameOutcome, Placement
@@ -210,7 +210,7 @@ def test_a_camera_without_a_ground_plane_is_measured_and_lies_on_no_map(tmp_path
     (folder / "survey.toml").write_text(head)
     survey = read_survey(folder)
     assert {frame.camera for frame in survey.frames} == {"front"}
-    assert {frame.camera for frame, _ in survey.unplaced} == {"rear"}
+    assert {frame.camera for frame in survey.unplaced} == {"rear"}
     assert any("camera rear: no ground scale" in note for note in survey.notes)
 
 
@@ -268,7 +268,7 @@ def test_kilometre_posts_stretch_chainage_and_no_road(tmp_path: Path) -> None:
     assert shapely.union_all(outlines).area == pytest.approx(sum(outline.area for outline in outlines), rel=1e-6)
     place = np.array([frame.placement.origin_xy for frame in survey.frames])
     assert place == pytest.approx(to_map([(0.0, index * STEP_M) for index in range(FRAMES)]), abs=0.02)
-    outcomes = along_route([FrameOutcome(frame, "no_crack") for frame in survey.frames], survey.routing)
+    outcomes = [FrameOutcome(frame, "no_crack") for frame in frames_along_route(survey.frames, survey.routing)]
     sections = make_sections(outcomes, (), length_m=5.0)
     measured = sum(area(visible_polygon_m(frame)) for frame in survey.frames)
     assert sum(section.area_m2 for section in sections) == pytest.approx(measured, rel=1e-3)
@@ -331,7 +331,7 @@ def test_frames_in_a_gap_of_the_track_are_measured_but_lie_on_no_map(tmp_path: P
     track = pd.read_csv(folder / "gnss.csv")
     track[(track.time_s < 0.15) | (track.time_s > 0.45)].to_csv(folder / "gnss.csv", index=False)
     survey = read_survey(folder)
-    assert [frame.key for frame, _ in survey.unplaced] == ["images/f_t0.200.png", "images/f_t0.400.png"]
+    assert [frame.key for frame in survey.unplaced] == ["images/f_t0.200.png", "images/f_t0.400.png"]
     settings = RunSettings(StageSettings(segment_everything=True))
     stages = Stages(None, Segmenter(DarkIsCrack(), torch.device("cpu")), settings.stages, {})
     summary = run_survey(survey, tmp_path / "out", stages, settings)

@@ -323,7 +323,10 @@ def test_the_report_states_the_totals(road):
 
 def test_run_json_counts_every_frame_and_hashes_every_product(road):
     result, out = road
-    content = json.loads((out / "run.json").read_text("utf-8"))
+    text = (out / "run.json").read_text("utf-8")
+    content = json.loads(text)
+    # It is written piece by piece.
+    assert text == json.dumps(content, indent=2, sort_keys=True) + "\n"
     counts = content["counts"]
     assert counts["found"] == counts["ok"] + counts["no_crack"] + counts["skipped"] == len(result.outcomes)
     listed = {item["path"]: item for item in content["products"]}

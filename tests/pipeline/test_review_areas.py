@@ -98,7 +98,7 @@ masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, ma
 
 
 @given(masks)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_outlines_of_a_mask_hold_its_pixels_and_no_other(mask):
     areas = areas_of_mask(mask, CRACK)
     size = (mask.shape[1], mask.shape[0])
@@ -111,7 +111,7 @@ points = st.lists(st.tuples(st.floats(-5, 45), st.floats(-5, 35)), min_size=2, m
 
 
 @given(points, st.floats(0.3, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_outlines_of_any_line_give_the_same_pixels_there_and_back(xy, width):
     areas = areas_of_cracks([crack(xy, width)], (40, 30))
     mask = mask_of_areas(areas, CRACK, (40, 30))

@@ -170,7 +170,7 @@ def test_the_pieces_of_a_raster_hold_its_place_and_are_a_small_part_of_it(driver
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["JPEG", "PNG", "TIFF"]), st.integers(0, 400), st.binary(min_size=1, max_size=8), st.integers(0, 40)
 )

@@ -366,7 +366,7 @@ def test_track_places_frames_on_the_map_along_the_direction_of_travel(tmp_path):
     assert survey.output.kind == CoordinateKind.MAP
     assert "UTM zone 33N" in survey.output.crs_wkt
     assert survey.skipped == ()
-    ((lost, reason),) = survey.unplaced
+    (lost,), (reason,) = survey.unplaced, survey.unplaced_why
     assert (lost.key, lost.chainage_m) == ("f_t20.000.jpg", None)
     assert reason == "no_position: 10.0 s from the nearest fix"
     first = survey.frames[0]

@@ -1,0 +1,125 @@
+"""What became of the frames of a survey, in columns: as objects, a million of them would take gigabytes."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crackmap.pipeline.frame_table import AT_A_TIME
+from crackmap.pipeline.records import STATUSES, Frame, FrameOutcome
+
+STATUS_NAMES = tuple(STATUSES)
+
+SOURCE_NAMES = ("", "nets", "corrected")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutcomeColumns:
+    """The fields of outcomes, beside the frame.
+
+    Attributes:
+        status: (N,) numbers of STATUS_NAMES.
+        reasons: place -> reason, where there is one.
+        outlines_xy: (N, 4, 2) footprints, output coordinates.
+        outlined: (N,) whether there is one.
+        segmented_share, crack_count: (N,) as of an outcome.
+        mask_names: (N,) texts.
+        source: (N,) numbers of SOURCE_NAMES.
+    """
+
+    status: NDArray[np.uint8]
+    reasons: Mapping[int, str]
+    outlines_xy: NDArray[np.float64]
+    outlined: NDArray[np.bool_]
+    segmented_share: NDArray[np.float64]
+    crack_count: NDArray[np.int64]
+    mask_names: NDArray[Any]
+    source: NDArray[np.uint8]
+
+
+class Outcomes(Sequence[FrameOutcome]):
+    """Outcomes that are made when they are asked for, and each time anew."""
+
+    def __init__(self, frames: Sequence[Frame], columns: OutcomeColumns) -> None:
+        """Those of `frames`, in their order."""
+        self._frames, self._columns = frames, columns
+        # They are handed out as they lie here.
+        columns.outlines_xy.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> FrameOutcome: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[FrameOutcome, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> FrameOutcome | tuple[FrameOutcome, ...]:
+        if isinstance(index, slice):
+            return tuple(map(self.__getitem__, range(len(self))[index]))
+        place = range(len(self))[index]
+        return next(self._made(place, place + 1, (self._frames[place],)))
+
+    def __iter__(self) -> Iterator[FrameOutcome]:
+        frames = iter(self._frames)
+        for start in range(0, len(self), AT_A_TIME):
+            yield from self._made(start, min(start + AT_A_TIME, len(self)), frames)
+
+    def _made(self, start: int, stop: int, frames: Iterable[Frame]) -> Iterator[FrameOutcome]:
+        part, columns = slice(start, stop), self._columns
+        values = zip(
+            range(start, stop), columns.status[part].tolist(), columns.outlines_xy[part],
+            columns.outlined[part].tolist(), columns.segmented_share[part].tolist(),
+            columns.crack_count[part].tolist(), columns.mask_names[part].tolist(), columns.source[part].tolist(),
+            strict=True,
+        )  # fmt: skip
+        # The frames come last: they may go on behind this part.
+        for (place, status, outline_xy, outlined, share, count, mask, source), frame in zip(values, frames):  # noqa: B905
+            yield FrameOutcome(
+                frame, STATUS_NAMES[status], columns.reasons.get(place, ""), outline_xy if outlined else _NO_OUTLINE,
+                share, count, mask, SOURCE_NAMES[source],
+            )  # fmt: skip
+
+    def lost(self) -> Iterator[FrameOutcome]:
+        """Yields those that are missing on the map."""
+        for place in np.flatnonzero(~np.isin(self._columns.status, _SEEN)).tolist():
+            yield self[place]
+
+    def counts(self) -> Counter[str]:
+        """Status -> number."""
+        numbers = np.bincount(self._columns.status, minlength=len(STATUS_NAMES)).tolist()
+        return Counter({name: number for name, number in zip(STATUS_NAMES, numbers, strict=True) if number})
+
+
+_SEEN = STATUS_NAMES.index("ok"), STATUS_NAMES.index("no_crack")
+
+_NO_OUTLINE = np.empty((0, 2))
+_NO_OUTLINE.flags.writeable = False
+
+
+def status_counts(outcomes: Sequence[FrameOutcome]) -> Counter[str]:
+    """Status -> number of outcomes, without making them where that can be helped."""
+    return outcomes.counts() if isinstance(outcomes, Outcomes) else Counter(outcome.status for outcome in outcomes)
+
+
+def lost_of(outcomes: Sequence[FrameOutcome]) -> Iterator[FrameOutcome]:
+    """Yields the outcomes that are missing on the map, without making the others where that can be helped."""
+    yield from outcomes.lost() if isinstance(outcomes, Outcomes) else (one for one in outcomes if one.lost)
+
+
+def places_by_recording(
+    outcomes: Iterable[FrameOutcome], wanted: Callable[[FrameOutcome], bool] = lambda outcome: True
+) -> dict[str, array[int]]:
+    """Recording -> the places of its wanted outcomes, 8 bytes each."""
+    found: dict[str, array[int]] = {}
+    for place, outcome in enumerate(outcomes):
+        if wanted(outcome):
+            found.setdefault(outcome.frame.recording, array("q")).append(place)
+    return found
