@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Any, overload
 
 import numpy as np
@@ -20,7 +20,10 @@ from crackmap.pipeline.records import Frame, Placement
 AT_A_TIME = 1024
 """Frames whose numbers are turned into Python's at once."""
 
-_X, _Y, _AZIMUTH, _CHAINAGE, _FROM, _TO, _TIME, _U_XY, _SCALE, _OFFSET = range(10)
+_X, _Y, _AZIMUTH, _CHAINAGE, _FROM, _TO, _TIME, _U_XY = range(8)
+
+_ALONG_THE_DRIVE = [1.0, 0.0]
+"""Metres of chainage per metre ahead, and offset, of a frame that is not on a route."""
 
 
 class FrameSequence(Sequence[Frame], ABC):
@@ -66,21 +69,22 @@ class Frames(FrameSequence):
 
     def __init__(
         self, prefix: str, keys: list[str], numbers: NDArray[np.float64], kinds: NDArray[np.int32],
-        shared: Sequence[_Shared], spelled: Mapping[str, str],
+        shared: Sequence[_Shared], spelled: Mapping[str, str], on_route: NDArray[np.float64] | None = None,
     ) -> None:  # fmt: skip
         """As `frames_of` makes them.
 
         Args:
             prefix: what stands before a key, or its spelling, in the path of a file.
             keys: of the frames.
-            numbers: (N, 10) origin x and y, azimuth, chainage, strip from and to, time, uncertainty of the place,
-                metres of chainage per metre ahead, offset; nan where unknown.
+            numbers: (N, 8) origin x and y, azimuth, chainage, strip from and to, time, uncertainty of the place; nan
+                where unknown.
             kinds: (N,) which of `shared` each frame has.
             shared: every combination of size, recording, ground plane, camera and lane once.
             spelled: key -> file, where the file system spells it otherwise.
+            on_route: (N, 2) metres of chainage per metre ahead, and offset, of frames that are on a route.
         """
         self._prefix, self._keys, self._numbers, self._kinds = prefix, keys, numbers, kinds
-        self._shared, self._spelled = shared, spelled
+        self._shared, self._spelled, self._on_route = shared, spelled, on_route
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -88,14 +92,17 @@ class Frames(FrameSequence):
     def __iter__(self) -> Iterator[Frame]:
         for start in range(0, len(self), AT_A_TIME):
             part = slice(start, start + AT_A_TIME)
-            columns = self._keys[part], self._kinds[part].tolist(), self._numbers[part].tolist()
+            on_route = repeat(_ALONG_THE_DRIVE) if self._on_route is None else self._on_route[part].tolist()
+            columns = self._keys[part], self._kinds[part].tolist(), self._numbers[part].tolist(), on_route
             yield from map(self._frame, *columns)
 
     def _at(self, index: int) -> Frame:
-        return self._frame(self._keys[index], int(self._kinds[index]), self._numbers[index].tolist())
+        on_route = _ALONG_THE_DRIVE if self._on_route is None else self._on_route[index].tolist()
+        return self._frame(self._keys[index], int(self._kinds[index]), self._numbers[index].tolist(), on_route)
 
-    def _frame(self, key: str, kind: int, numbers: list[float]) -> Frame:
-        x, y, azimuth, chainage, start, end, time, u_xy, scale, offset = numbers
+    def _frame(self, key: str, kind: int, numbers: list[float], on_route: list[float]) -> Frame:
+        x, y, azimuth, chainage, start, end, time, u_xy = numbers
+        scale, offset = on_route
         shared = self._shared[kind]
         # nan alone is not equal to itself.
         return Frame(
@@ -172,21 +179,24 @@ class Frames(FrameSequence):
         """Those with the given indices, or where it is True, in that order."""
         places = np.arange(len(self))[chosen]
         keys = [self._keys[place] for place in places.tolist()]
-        return Frames(self._prefix, keys, self._numbers[places], self._kinds[places], self._shared, self._spelled)
+        numbers, kinds = self._numbers[places], self._kinds[places]
+        on_route = None if self._on_route is None else self._on_route[places]
+        return Frames(self._prefix, keys, numbers, kinds, self._shared, self._spelled, on_route)
 
     def with_strips(self, owns_y_m: NDArray[np.float64]) -> Frames:
         """The same with (N, 2) strips; nan for all that a frame sees."""
         numbers = self._numbers.copy()
         numbers[:, [_FROM, _TO]] = owns_y_m
-        return Frames(self._prefix, self._keys, numbers, self._kinds, self._shared, self._spelled)
+        return Frames(self._prefix, self._keys, numbers, self._kinds, self._shared, self._spelled, self._on_route)
 
     def along_route(
         self, chainage_m: NDArray[np.float64], scale: NDArray[np.float64], offset_m: NDArray[np.float64]
     ) -> Frames:
         """The same with (N,) chainages, metres of chainage per metre ahead, and offsets of a route."""
         numbers = self._numbers.copy()
-        numbers[:, _CHAINAGE], numbers[:, _SCALE], numbers[:, _OFFSET] = chainage_m, scale, offset_m
-        return Frames(self._prefix, self._keys, numbers, self._kinds, self._shared, self._spelled)
+        numbers[:, _CHAINAGE] = chainage_m
+        on_route = np.column_stack([scale, offset_m])
+        return Frames(self._prefix, self._keys, numbers, self._kinds, self._shared, self._spelled, on_route)
 
 
 class Picked(FrameSequence):
@@ -280,8 +290,8 @@ def frames_of(
         u_xy_m: (N,) standard uncertainty of the place.
         recordings: the names of their recordings, if not those of the entries.
     """
-    numbers = np.full((len(entries), 10), np.nan)
-    numbers[:, [_X, _Y]], numbers[:, [_SCALE, _OFFSET]] = origin_xy, (1.0, 0.0)
+    numbers = np.full((len(entries), 8), np.nan)
+    numbers[:, [_X, _Y]] = origin_xy
     numbers[:, _AZIMUTH], numbers[:, _CHAINAGE], numbers[:, _U_XY] = azimuth_deg, drive_m, u_xy_m
     numbers[:, _TIME] = [np.nan if entry.time_s is None else entry.time_s for entry in entries]
     kinds = np.empty(len(entries), np.int32)
@@ -296,15 +306,17 @@ def frames_of(
 
 def in_columns(frames: Sequence[Frame]) -> Frames:
     """Some frames as columns."""
-    numbers = np.array([_numbers(frame) for frame in frames], np.float64).reshape(-1, 10)
+    numbers = np.array([_numbers(frame) for frame in frames], np.float64).reshape(-1, 8)
+    on_route = np.array([(frame.chainage_scale, frame.offset_m) for frame in frames]).reshape(-1, 2)
     known = _Known()
     kinds = [known.number(one.size_wh_px, one.recording, one.ground, one.camera, one.lane) for one in frames]
     spelled = {frame.key: frame.file for frame in frames}
-    return Frames("", [frame.key for frame in frames], numbers, np.array(kinds, np.int32), known.shared, spelled)
+    keys = [frame.key for frame in frames]
+    return Frames("", keys, numbers, np.array(kinds, np.int32), known.shared, spelled, on_route)
 
 
 def _numbers(frame: Frame) -> tuple[float | None, ...]:
     return (
         *frame.placement.origin_xy, frame.placement.azimuth_deg, frame.chainage_m, *(frame.owns_y_m or (None, None)),
-        frame.time_s, frame.u_xy_m, frame.chainage_scale, frame.offset_m,
+        frame.time_s, frame.u_xy_m,
     )  # fmt: skip

@@ -445,16 +445,24 @@ def _in_order(entries: list[Entry]) -> list[Entry]:
     found: list[Entry] = []
     for name in sorted(groups, key=lambda name: (natural_key(name), name)):
         group = groups[name]
-        ordered = all(before <= after for before, after in pairwise(map(_order, group)))
+        ordered = all(_follows(before, after) for before, after in pairwise(group))
         found += group if ordered else sorted(group, key=_order)
     return found
 
 
+def _follows(before: Entry, after: Entry) -> bool:
+    """Whether two entries are in the order of `_order`; keys of text are made only where places do not tell."""
+    first, then = _place(before), _place(after)
+    return first < then or (first == then and _order(before) <= _order(after))
+
+
+def _place(entry: Entry) -> tuple[str, float, float]:
+    return entry.camera, entry.chainage_m or 0.0, entry.time_s or entry.distance_m or 0.0
+
+
 def _order(entry: Entry) -> tuple[str, float, float, list[str | int], list[str | int]]:
-    return (
-        entry.camera, entry.chainage_m or 0.0, entry.time_s or entry.distance_m or 0.0,
-        natural_key(entry.sequence) if entry.sequence else [""], natural_key(entry.key),
-    )  # fmt: skip
+    sequence: list[str | int] = natural_key(entry.sequence) if entry.sequence else [""]
+    return (*_place(entry), sequence, natural_key(entry.key))
 
 
 def _nothing_found(root: Path, frames: FramesConfig, files: list[str], links: int) -> str:
