@@ -145,6 +145,7 @@ def _warn(text: str) -> None:
 
 def print_summary(summary: RunSummary, out: Location) -> None:
     """A few lines on standard output: what was found, what was skipped, where to look."""
+    from crackmap.pipeline.outcome_table import corrected_count
     from crackmap.pipeline.products.totals import whole_length
 
     result = summary.result
@@ -153,7 +154,7 @@ def print_summary(summary: RunSummary, out: Location) -> None:
     length = f"{metres or 0.0:.1f} m" if scaled else f"{pixels:.0f} px"
     if summary.done_before:
         echo(f"{summary.done_before} frames were done before and kept.")
-    if corrected := sum(outcome.source == "corrected" for outcome in result.outcomes):
+    if corrected := corrected_count(result.outcomes):
         echo(f"{corrected} frames are as a person corrected them; `crackmap import {out} --undo` takes that back.")
     measured, found = len(result.outcomes) - len(summary.skipped), len(result.outcomes)
     frames = f"{found} frames" if measured == found else f"{measured} of {found} frames"

@@ -90,8 +90,12 @@ class Frames(FrameSequence):
         return len(self._keys)
 
     def __iter__(self) -> Iterator[Frame]:
-        for start in range(0, len(self), AT_A_TIME):
-            part = slice(start, start + AT_A_TIME)
+        return self.between(0, len(self))
+
+    def between(self, first: int, end: int) -> Iterator[Frame]:
+        """Yields the frames from one place to before another."""
+        for start in range(first, end, AT_A_TIME):
+            part = slice(start, min(start + AT_A_TIME, end))
             on_route = repeat(_ALONG_THE_DRIVE) if self._on_route is None else self._on_route[part].tolist()
             columns = self._keys[part], self._kinds[part].tolist(), self._numbers[part].tolist(), on_route
             yield from map(self._frame, *columns)
@@ -210,7 +214,10 @@ class Picked(FrameSequence):
         return len(self._places)
 
     def __iter__(self) -> Iterator[Frame]:
-        return map(self._frames.__getitem__, self._places)
+        places = self._places
+        if isinstance(places, range) and places.step == 1 and isinstance(self._frames, Frames | Joined):
+            return self._frames.between(places.start, places.stop)
+        return map(self._frames.__getitem__, places)
 
     def _at(self, index: int) -> Frame:
         return self._frames[self._places[index]]
@@ -236,14 +243,39 @@ class Joined(FrameSequence):
     def __iter__(self) -> Iterator[Frame]:
         return chain.from_iterable(self._parts)
 
+    def between(self, first: int, end: int) -> Iterator[Frame]:
+        """Yields the frames from one place to before another."""
+        for start, part in zip(self._firsts, self._parts, strict=False):
+            low, high = max(first - start, 0), min(end - start, len(part))
+            if low < high:
+                yield from part[low:high]
+
     def _at(self, index: int) -> Frame:
         part = bisect_right(self._firsts, index) - 1
         return self._parts[part][index - self._firsts[part]]
+
+    def recordings(self) -> Iterator[tuple[str, range]]:
+        """Recording and places of frames that follow each other and are of one."""
+        for start, part in zip(self._firsts, self._parts, strict=False):
+            for name, places in places_of_recordings(part):
+                yield name, range(start + places.start, start + places.stop)
 
     @property
     def keys(self) -> Sequence[str]:
         """The key of every frame."""
         return [key for part in self._parts for key in keys_of(part)]
+
+
+def places_of_recordings(frames: Sequence[Frame]) -> Iterator[tuple[str, range]]:
+    """Yields recording and places of frames that follow each other and are of one, without making frames where that
+    can be helped.
+    """
+    if isinstance(frames, Frames):
+        yield from ((name, range(part.start, part.stop)) for name, part in frames.recordings())
+    elif isinstance(frames, Joined):
+        yield from frames.recordings()
+    else:
+        yield from ((frame.recording, range(place, place + 1)) for place, frame in enumerate(frames))
 
 
 def keys_of(frames: Sequence[Frame]) -> Sequence[str]:

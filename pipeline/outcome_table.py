@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crackmap.pipeline.frame_table import AT_A_TIME
+from crackmap.pipeline.frame_table import AT_A_TIME, keys_of, places_of_recordings
+from crackmap.pipeline.journal import CORRECTED, NETS
 from crackmap.pipeline.records import STATUSES, Frame, FrameOutcome
 
 STATUS_NAMES = tuple(STATUSES)
 
-SOURCE_NAMES = ("", "nets", "corrected")
+SOURCE_NAMES = ("", NETS, CORRECTED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +64,10 @@ class Outcomes(Sequence[FrameOutcome]):
 
     def __getitem__(self, index: int | slice) -> FrameOutcome | tuple[FrameOutcome, ...]:
         if isinstance(index, slice):
-            return tuple(map(self.__getitem__, range(len(self))[index]))
+            places = range(len(self))[index]
+            if places.step != 1:
+                return tuple(map(self.__getitem__, places))
+            return tuple(self._made(places.start, places.stop, self._frames[places.start : places.stop]))
         place = range(len(self))[index]
         return next(self._made(place, place + 1, (self._frames[place],)))
 
@@ -97,29 +101,81 @@ class Outcomes(Sequence[FrameOutcome]):
         numbers = np.bincount(self._columns.status, minlength=len(STATUS_NAMES)).tolist()
         return Counter({name: number for name, number in zip(STATUS_NAMES, numbers, strict=True) if number})
 
+    @property
+    def keys(self) -> Sequence[str]:
+        """The key of every frame."""
+        return keys_of(self._frames)
+
+    @property
+    def corrected(self) -> int:
+        """How many a person corrected."""
+        return int((self._columns.source == SOURCE_NAMES.index(CORRECTED)).sum())
+
+    @property
+    def mask_names(self) -> list[str]:
+        """The mask of every frame that has one."""
+        return [name for name in self._columns.mask_names.tolist() if name]
+
+    def recordings(self) -> Iterator[tuple[str, range]]:
+        """Recording and places of frames that follow each other and are of one."""
+        return places_of_recordings(self._frames)
+
 
 _SEEN = STATUS_NAMES.index("ok"), STATUS_NAMES.index("no_crack")
 
 _NO_OUTLINE = np.empty((0, 2))
 _NO_OUTLINE.flags.writeable = False
 
+# Functions of any outcomes: of those in columns no object is made for what the columns say.
+
 
 def status_counts(outcomes: Sequence[FrameOutcome]) -> Counter[str]:
-    """Status -> number of outcomes, without making them where that can be helped."""
-    return outcomes.counts() if isinstance(outcomes, Outcomes) else Counter(outcome.status for outcome in outcomes)
+    """Status -> number of outcomes."""
+    return outcomes.counts() if isinstance(outcomes, Outcomes) else Counter(one.status for one in outcomes)
 
 
 def lost_of(outcomes: Sequence[FrameOutcome]) -> Iterator[FrameOutcome]:
-    """Yields the outcomes that are missing on the map, without making the others where that can be helped."""
+    """Yields the outcomes that are missing on the map."""
     yield from outcomes.lost() if isinstance(outcomes, Outcomes) else (one for one in outcomes if one.lost)
 
 
-def places_by_recording(
-    outcomes: Iterable[FrameOutcome], wanted: Callable[[FrameOutcome], bool] = lambda outcome: True
-) -> dict[str, array[int]]:
-    """Recording -> the places of its wanted outcomes, 8 bytes each."""
+def corrected_count(outcomes: Sequence[FrameOutcome]) -> int:
+    """How many a person corrected."""
+    return outcomes.corrected if isinstance(outcomes, Outcomes) else sum(one.source == CORRECTED for one in outcomes)
+
+
+def mask_names_of(outcomes: Sequence[FrameOutcome]) -> list[str]:
+    """The mask of every frame that has one."""
+    if isinstance(outcomes, Outcomes):
+        return outcomes.mask_names
+    return [one.mask_name for one in outcomes if one.mask_name]
+
+
+def keys_of_outcomes(outcomes: Sequence[FrameOutcome]) -> Sequence[str]:
+    """The key of every frame."""
+    return outcomes.keys if isinstance(outcomes, Outcomes) else [one.frame.key for one in outcomes]
+
+
+def outcomes_of(outcomes: Sequence[FrameOutcome], keys: Collection[str]) -> dict[str, FrameOutcome]:
+    """Key -> outcome of some frames."""
+    return {key: outcomes[place] for place, key in enumerate(keys_of_outcomes(outcomes)) if key in keys}
+
+
+def places_by_recording(outcomes: Sequence[FrameOutcome]) -> dict[str, array[int]]:
+    """Recording -> the places of its outcomes, 8 bytes each."""
     found: dict[str, array[int]] = {}
-    for place, outcome in enumerate(outcomes):
-        if wanted(outcome):
-            found.setdefault(outcome.frame.recording, array("q")).append(place)
+    runs = (
+        outcomes.recordings()
+        if isinstance(outcomes, Outcomes)
+        else ((one.frame.recording, range(place, place + 1)) for place, one in enumerate(outcomes))
+    )
+    for recording, places in runs:
+        found.setdefault(recording, array("q")).extend(places)
     return found
+
+
+def at_places(outcomes: Sequence[FrameOutcome], places: Sequence[int]) -> list[FrameOutcome]:
+    """The outcomes at ascending places; those of places side by side are made at once."""
+    if len(places) and places[-1] - places[0] == len(places) - 1:
+        return list(outcomes[places[0] : places[-1] + 1])
+    return [outcomes[place] for place in places]

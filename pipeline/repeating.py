@@ -13,7 +13,7 @@ class Repeating(Closing):
     """A thread that does something every so many seconds."""
 
     def __init__(self, every_s: float, do: Callable[[], None], name: str) -> None:
-        """`do` is called for the first time when `every_s` have passed; `name` is that of the thread."""
+        """`do` is called for the first time when `every_s` have passed, and must not raise; `name` is the thread's."""
         self._every_s, self._do = every_s, do
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
@@ -25,7 +25,8 @@ class Repeating(Closing):
     def close(self) -> None:
         """Ends it; what it is at is done to its end."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _repeat(self) -> None:
         while not self._ended.wait(self._every_s):

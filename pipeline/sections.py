@@ -14,6 +14,7 @@ from crackmap.calibration.errors import require
 from crackmap.pipeline.assembly.columns import CrackColumns
 from crackmap.pipeline.coverage import MEASURED, Interval, Strip, extent, lost_lengths_m, overlap, seen_y_m, strips_of
 from crackmap.pipeline.footprint import area, footprint, visible_polygon_m
+from crackmap.pipeline.outcome_table import at_places, places_by_recording
 from crackmap.pipeline.outlines import section_outline
 from crackmap.pipeline.polyline import lengths_of_lines, lines_by_size, places_with_crossings, read_at
 from crackmap.pipeline.records import CoordinateKind, FrameOutcome, OutputFrame, RoadCrack, Section
@@ -104,8 +105,8 @@ def make_sections(
 
 def road_recordings(outcomes: Iterable[FrameOutcome]) -> set[str]:
     """The recordings that have sections along the road: with a chainage, and somewhere a ground scale."""
-    placed = [o.frame for o in outcomes if o.status != "no_position" and o.frame.chainage_m is not None]
-    return {frame.recording for frame in placed if frame.ground is not None}
+    placed = (o.frame for o in outcomes if o.status != "no_position")
+    return {frame.recording for frame in placed if frame.chainage_m is not None and frame.ground is not None}
 
 
 def sections_of_recordings(
@@ -154,16 +155,19 @@ def sections_of_recordings(
     return sections
 
 
-def unreached_sections(outcomes: Iterable[FrameOutcome], listed: Sequence[ListedSection]) -> list[Section]:
+def unreached_sections(outcomes: Sequence[FrameOutcome], listed: Sequence[ListedSection]) -> list[Section]:
     """Rows of the listed sections that belong to no recording of the survey."""
     if not listed:
         return []
-    by_road: dict[str, list[FrameOutcome]] = defaultdict(list)
-    for outcome in outcomes:
-        if outcome.status != "no_position" and outcome.frame.chainage_m is not None:
-            by_road[outcome.frame.recording].append(outcome)
-    roads = road_recordings(outcome for members in by_road.values() for outcome in members)
-    extents = [extent(strips_of(members)) for recording, members in by_road.items() if recording in roads]
+    roads: list[str] = []
+    extents: list[Interval] = []
+    # Recordings one by one: all frames at once may be more than memory holds.
+    for recording, places in places_by_recording(outcomes).items():
+        placed = [one for one in at_places(outcomes, places) if one.status != "no_position"]
+        members = [one for one in placed if one.frame.chainage_m is not None]
+        if road_recordings(members):
+            roads.append(recording)
+            extents.append(extent(strips_of(members)))
     missing = []
     for item in sorted(listed, key=lambda item: (item.recording, item.from_m)):
         bounds = item.from_m, item.to_m

@@ -29,6 +29,7 @@ from crackmap.pipeline.outcome_table import (
     STATUS_NAMES,
     OutcomeColumns,
     Outcomes,
+    at_places,
     places_by_recording,
 )
 from crackmap.pipeline.records import Frame, RoadCrack, RoadNetwork, Section, SurveyResult
@@ -62,7 +63,7 @@ def assemble(
 
     Args:
         survey: the frames.
-        rows: of the journal, those that count.
+        rows: of the journal, those of frames that lie where they were measured.
         journal: the cracks of each frame.
         settings: what decides the result beside the journal.
         scratch: folder in which many cracks are kept, in a file without a name.
@@ -71,14 +72,16 @@ def assemble(
     Raises:
         StorageError: there is no room for that file.
     """
-    twins = copies(rows.pictures)
-    outcomes = _outcomes(survey, rows, twins)
+    twins = copies(rows.pictures.tolist())
+    counts = rows.known.copy()
+    counts[list(twins)] = False
+    outcomes = _outcomes(survey, rows, twins, counts)
     rules = Rules(
         settings.merge, settings.networks, settings.section_length_m, settings.section_list,
         len(road_recordings(outcomes)) == 1, survey.output, survey.routing, journal.path,
     )  # fmt: skip
     places = places_by_recording(outcomes)
-    recordings = _recordings(survey, outcomes, places, _counting(rows, twins))
+    recordings = _recordings(survey, outcomes, places, counts)
     many = rows.crack_count.sum() >= MANY_CRACKS
     gathered = _Gathered(StoredCracks(scratch) if many else [])
     for found in _assembled(rules, recordings, len(places), journal, processes if many else 1):
@@ -125,12 +128,16 @@ def _recordings(
 ) -> Iterator[Recording]:
     """Yields the recordings in their order; of their frames with a place, those that count."""
     for name in sorted(places):
-        frames = [survey.frames[place] for place in places[name] if place < len(survey.frames) and counts[place]]
-        yield Recording(frames, [outcomes[place] for place in places[name]])
+        of = places[name]
+        frames = [survey.frames[place] for place in of if place < len(survey.frames) and counts[place]]
+        yield Recording(frames, at_places(outcomes, of))
 
 
-def _outcomes(survey: Survey, rows: KeptRows, twins: Mapping[int, int]) -> Outcomes:
-    """What became of each frame, along the route: those with a place, those without, those that never became one."""
+def _outcomes(survey: Survey, rows: KeptRows, twins: Mapping[int, int], counts: NDArray[np.bool_]) -> Outcomes:
+    """What became of each frame, along the route: those with a place, those without, those that never became one.
+
+    `counts` says which have a row and are no copy of another.
+    """
     placed = len(survey.frames)
     never = [survey.unplaced_frame(key) for key, _ in survey.skipped]
     status = np.where(rows.known, rows.status, _SKIPPED)
@@ -139,7 +146,6 @@ def _outcomes(survey: Survey, rows: KeptRows, twins: Mapping[int, int]) -> Outco
     status[lost] = _NO_POSITION
     reasons = _reasons(survey, rows, twins)
     reasons |= {place: survey.unplaced_why[place - placed] for place in np.flatnonzero(lost).tolist()}
-    counts = _counting(rows, twins)
     mask_names = rows.mask_names.copy()
     mask_names[~counts] = ""
     frames = Joined(frames_along_route(survey.frames, survey.routing), survey.unplaced, never)
@@ -148,13 +154,6 @@ def _outcomes(survey: Survey, rows: KeptRows, twins: Mapping[int, int]) -> Outco
         np.where(counts, rows.segmented_share, 0.0), np.where(counts, rows.crack_count, 0), mask_names,
         np.where(lost | (mask_names != ""), rows.source, 0).astype(np.uint8),
     ))  # fmt: skip
-
-
-def _counting(rows: KeptRows, twins: Mapping[int, int]) -> NDArray[np.bool_]:
-    """(N,) whether what was found in a frame counts."""
-    counts = rows.known.copy()
-    counts[list(twins)] = False
-    return counts
 
 
 def _reasons(survey: Survey, rows: KeptRows, twins: Mapping[int, int]) -> dict[int, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from crackmap.pipeline.outcome_table import lost_of, status_counts
+from crackmap.pipeline.outcome_table import lost_of, outcomes_of, places_by_recording, status_counts
 from crackmap.pipeline.products import charts
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes
@@ -142,7 +142,7 @@ def write_report(
         crack_json=embedded(items),
         picture_jsons=[embedded(item) for item in picture_items(pictures)],
         map=None if on_map is None else embedded(on_map),
-        crack_counts={one.frame.key: one.crack_count for one in result.outcomes if one.frame.key in pictured},
+        crack_counts={key: one.crack_count for key, one in outcomes_of(result.outcomes, pictured).items()},
         provenance=_provenance(run_info),
     )
     publish_bytes(path, printable(html).encode("utf-8"))
@@ -188,7 +188,7 @@ def summarise(result: SurveyResult) -> Summary:
         ok=status["ok"],
         no_crack=status["no_crack"],
         skipped=len(result.outcomes) - status["ok"] - status["no_crack"],
-        recordings=tuple(sorted({outcome.frame.recording for outcome in result.outcomes})),
+        recordings=tuple(sorted(places_by_recording(result.outcomes))),
         cracks=totals.count,
         length_m=totals.length_m if result.output.unit == "m" else None,
         length_px=totals.length_px,

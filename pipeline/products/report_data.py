@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from crackmap.pipeline.networks import polygon_of
+from crackmap.pipeline.outcome_table import outcomes_of
 from crackmap.pipeline.products.charts import ASIDE
 from crackmap.pipeline.products.rows import mean_width, printable
 from crackmap.pipeline.products.styles import class_of, width_classes
@@ -30,7 +31,7 @@ Item = dict[str, Any]
 def crack_items(result: SurveyResult, cracks: Sequence[RoadCrack], pictures: Sequence[FramePicture]) -> list[Item]:
     """One item for each crack that can be picked, in the order given."""
     known = {picture.key: (number, picture) for number, picture in enumerate(pictures)}
-    frames = {outcome.frame.key: outcome.frame for outcome in result.outcomes if outcome.frame.key in known}
+    frames = {key: outcome.frame for key, outcome in outcomes_of(result.outcomes, known).items()}
     classes = width_classes(metric=result.output.unit == "m")
     return [_crack_item(crack, frames, known, classes) for crack in cracks]
 

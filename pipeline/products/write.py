@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
-from crackmap.pipeline.outcome_table import lost_of, status_counts
+from crackmap.pipeline.outcome_table import keys_of_outcomes, lost_of, mask_names_of, status_counts
 from crackmap.pipeline.products.cracks import write_cracks
 from crackmap.pipeline.products.dictionary import NAME as DICTIONARY
 from crackmap.pipeline.products.dictionary import write_dictionary
@@ -89,7 +89,7 @@ def write_products(
     write_dictionary(out, profiles)
     if result.output.kind is not CoordinateKind.MAP:
         _remove(out / "cracks.geojson")
-    if any(True for _ in lost_of(result.outcomes)):
+    if next(lost_of(result.outcomes), None) is not None:
         write_skipped_csv(out / "skipped.csv", result.outcomes)
     else:
         _remove(out / "skipped.csv")
@@ -118,7 +118,7 @@ def _profile_tables_before(out: Path) -> frozenset[str]:
         return frozenset()
 
 
-_PROFILE_TABLE = re.compile(r'      "path": ("sections_[^"/]+\.csv"),\n')
+_PROFILE_TABLE = re.compile(r'\s*"path": ("sections_[^"/]+\.csv"),?\s*')
 """The line of a profile's table in run.json."""
 
 
@@ -126,10 +126,10 @@ def _check_counts(result: SurveyResult) -> None:
     """Every frame found must have become one thing, and only one."""
     keys: set[str] = set()
     twice = []
-    for outcome in result.outcomes:
-        if outcome.frame.key in keys:
-            twice.append(outcome.frame.key)
-        keys.add(outcome.frame.key)
+    for key in keys_of_outcomes(result.outcomes):
+        if key in keys:
+            twice.append(key)
+        keys.add(key)
     unknown = sorted(set(status_counts(result.outcomes)) - set(STATUSES))
     if twice or unknown:
         raise CrackmapError(
@@ -167,9 +167,16 @@ def _write_run_json(
     with publishing(out / "run.json") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.write(f'{before}\n  "products": [')
         for number, item in enumerate(_inventory(out, result, profiles, shapefile=shapefile)):
-            file.write((",\n" if number else "\n") + indent(_as_json(item), "    "))
+            file.write((",\n" if number else "\n") + item)
         file.write(f"\n  ]{after}\n")
 
+
+_PRODUCT = """\
+    {
+      "bytes": %d,
+      "path": %s,
+      "sha256": "%s"
+    }"""
 
 _NO_PRODUCTS = '\n  "products": []'
 """Once in run.json before the products are put in: in a text the quotes would be escaped, and lower down the indent is
@@ -184,22 +191,22 @@ def _publish_json(path: Path, content: Mapping[str, Any]) -> None:
     publish_bytes(path, f"{_as_json(content)}\n".encode())
 
 
-def _inventory(
-    out: Path, result: SurveyResult, profiles: Sequence[ProfileTable], *, shapefile: bool
-) -> Iterator[dict[str, str | int]]:
-    """Yields path, size and sha256 of every product but run.json, in order of path."""
+def _inventory(out: Path, result: SurveyResult, profiles: Sequence[ProfileTable], *, shapefile: bool) -> Iterator[str]:
+    """Yields path, size and sha256 of every product but run.json, in order of path, as run.json has them."""
     names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
              "skipped.csv", "report.html", DICTIONARY]  # fmt: skip
     names += [csv_name(profile) for profile in profiles]
-    names += [f"{MASKS_FOLDER}/{outcome.mask_name}" for outcome in result.outcomes if outcome.mask_name]
+    names += [f"{MASKS_FOLDER}/{name}" for name in mask_names_of(result.outcomes)]
     strips = [strip_name(section) for section in result.sections]
     names += [f"{STRIPS_FOLDER}/{name}" for strip in strips for name in (strip, overlay_name(strip))]
     if shapefile:
         names += [str(path.relative_to(out)) for path in (out / SHAPEFILES).iterdir()]
     try:
-        for name in sorted(set(names)):
-            if (out / name).is_file():
-                yield {"path": name, "bytes": (out / name).stat().st_size, "sha256": sha256_of(out / name)}
+        names.sort()
+        for name, following in zip_longest(names, islice(names, 1, None)):
+            path = out / name
+            if name != following and path.is_file():
+                yield _PRODUCT % (path.stat().st_size, json.dumps(name), sha256_of(path))
     except OSError as error:
         raise StorageError(f"{out}: a product could not be read back ({error}); run the same command again") from error
 

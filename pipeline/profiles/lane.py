@@ -10,7 +10,7 @@ import numpy as np
 
 from crackmap.pipeline.coverage import Interval, Strip, overlap, strips_of
 from crackmap.pipeline.footprint import near_and_far_edge, visible_polygon_m
-from crackmap.pipeline.outcome_table import places_by_recording
+from crackmap.pipeline.outcome_table import at_places, places_by_recording
 from crackmap.pipeline.records import FrameOutcome, RoadCrack
 from crackmap.stages.records import FloatArray
 
@@ -39,13 +39,14 @@ class Lanes:
     def __init__(self, outcomes: Sequence[FrameOutcome], *, centre_m: float = 0.0) -> None:
         """`centre_m`: where the middle of the lane lies, to the right of the vehicle's path."""
         self._centre_m = centre_m
-        self._outcomes, self._places = outcomes, places_by_recording(outcomes, _on_road)
-        self._paths = {recording: _path(self._members(recording)) for recording in self._places}
+        self._outcomes, self._places = outcomes, places_by_recording(outcomes)
+        paths = {recording: _path(self._members(recording)) for recording in self._places}
+        self._paths = {recording: path for recording, path in paths.items() if path is not None}
 
     @property
     def recordings(self) -> Sequence[str]:
         """Those with a chainage, sorted."""
-        return sorted(self._places)
+        return sorted(self._paths)
 
     def lateral_m(self, crack: RoadCrack) -> FloatArray | None:
         """(N,) of a crack's vertices: metres to the right of the lane's middle in travel direction; None if unknown."""
@@ -69,7 +70,9 @@ class Lanes:
         ]  # fmt: skip
 
     def _members(self, recording: str) -> list[FrameOutcome]:
-        return [self._outcomes[place] for place in self._places[recording]]
+        """Those with a place along the road."""
+        found = at_places(self._outcomes, self._places[recording])
+        return [one for one in found if one.frame.chainage_m is not None and one.status != "no_position"]
 
     def _lateral(self, strip: Strip) -> Interval:
         """What a frame sees over the whole length of its strip."""
@@ -78,12 +81,10 @@ class Lanes:
         return left - self._centre_m, right - self._centre_m
 
 
-def _on_road(outcome: FrameOutcome) -> bool:
-    return outcome.frame.chainage_m is not None and outcome.status != "no_position"
-
-
-def _path(outcomes: Sequence[FrameOutcome]) -> tuple[FloatArray, FloatArray, float]:
-    """Ascending chainage, the vehicle's offset there, and 1, or -1 where it drove against the chainage."""
+def _path(outcomes: Sequence[FrameOutcome]) -> tuple[FloatArray, FloatArray, float] | None:
+    """Ascending chainage, the vehicle's offset there, and 1, or -1 where it drove against it; None of none."""
+    if not outcomes:
+        return None
     places = sorted({(outcome.frame.chainage_at(0.0), outcome.frame.offset_m) for outcome in outcomes})
     chainage, offset = np.array(places).T
     backwards = sum(outcome.frame.chainage_scale < 0 for outcome in outcomes) * 2 > len(outcomes)

@@ -41,7 +41,7 @@ def made(count: int = 2500) -> tuple[Frame, ...]:
     )  # fmt: skip
 
 
-def in_columns(frames: tuple[Frame, ...]):
+def columns_of(frames: tuple[Frame, ...]):
     entries = [entry(frame.key, frame.recording, time_s=frame.time_s) for frame in frames]
     return frames_of(
         entries,
@@ -55,7 +55,7 @@ def in_columns(frames: tuple[Frame, ...]):
 
 def test_columns_give_back_the_frames_they_were_made_of_in_every_way_of_looking() -> None:
     frames = made()
-    columns = in_columns(frames)
+    columns = columns_of(frames)
     assert tuple(columns) == frames and len(columns) == len(frames)
     assert [columns[place] for place in (0, 1024, -1)] == [frames[0], frames[1024], frames[-1]]
     assert tuple(columns[5:2000:7]) == frames[5:2000:7] and tuple(columns[::-1][:3]) == frames[::-1][:3]
@@ -68,23 +68,23 @@ def test_columns_give_back_the_frames_they_were_made_of_in_every_way_of_looking(
 
 
 def test_a_place_beyond_the_frames_is_refused_as_lists_do() -> None:
-    columns = in_columns(made(3))
+    columns = columns_of(made(3))
     for place in (3, -4):
         with pytest.raises(IndexError):
             columns[place]
     assert len(columns[3:]) == 0 and not list(columns[3:])
 
 
-def test_chosen_and_joined_frames_are_views_of_their_parts() -> None:
+def test_picked_and_joined_frames_are_views_of_their_parts() -> None:
     frames = made(30)
-    columns = in_columns(frames)
+    columns = columns_of(frames)
     joined = Joined(columns, frames[:4], ())
     assert tuple(joined) == (*frames, *frames[:4])
     assert [joined[place] for place in (29, 30, 33, -1)] == [frames[29], frames[0], frames[3], frames[3]]
     assert keys_of(joined) == [frame.key for frame in (*frames, *frames[:4])]
-    chosen = Picked(joined, [2, 31, 5])
-    assert tuple(chosen) == (frames[2], frames[1], frames[5]) and chosen[-1] == frames[5]
-    assert keys_of(chosen) == keys_of(tuple(chosen)) == ["2.jpg", "1.jpg", "5.jpg"]
+    picked = Picked(joined, [2, 31, 5])
+    assert tuple(picked) == (frames[2], frames[1], frames[5]) and picked[-1] == frames[5]
+    assert keys_of(picked) == keys_of(tuple(picked)) == ["2.jpg", "1.jpg", "5.jpg"]
 
 
 def test_a_name_that_is_no_text_keeps_its_file() -> None:

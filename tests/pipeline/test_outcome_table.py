@@ -13,14 +13,19 @@ from hypothesis import strategies as st
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import LEAST_SCALE, Drive, Routing, frames_along_route
 from crackmap.pipeline.assembly.kept import KeptRows, copies, picture_of
-from crackmap.pipeline.frame_table import in_columns
+from crackmap.pipeline.frame_table import Joined, in_columns
 from crackmap.pipeline.journal import JournalRow
 from crackmap.pipeline.outcome_table import (
     SOURCE_NAMES,
     STATUS_NAMES,
     OutcomeColumns,
     Outcomes,
+    at_places,
+    corrected_count,
+    keys_of_outcomes,
     lost_of,
+    mask_names_of,
+    outcomes_of,
     places_by_recording,
     status_counts,
 )
@@ -82,8 +87,22 @@ def test_what_is_asked_of_columns_is_what_is_asked_of_their_outcomes() -> None:
     assert list(map(plain, lost_of(columns))) == list(map(plain, lost_of(outcomes)))
     assert {one.status for one in lost_of(columns)} == set(STATUS_NAMES) - {"ok", "no_crack"}
     assert places_by_recording(columns) == places_by_recording(outcomes)
-    assert list(places_by_recording(columns, lambda one: one.lost)["R1"]) == [
-        place for place, one in enumerate(outcomes) if one.frame.recording == "R1" and one.lost
+    assert corrected_count(columns) == corrected_count(outcomes) > 0
+    assert mask_names_of(columns) == mask_names_of(outcomes)
+    assert list(keys_of_outcomes(columns)) == keys_of_outcomes(outcomes)
+    for some in (outcomes_of(columns, {"3.jpg", "70.jpg", "x"}), outcomes_of(outcomes, {"3.jpg", "70.jpg", "x"})):
+        assert {key: plain(one) for key, one in some.items()} == {f"{n}.jpg": plain(outcomes[n]) for n in (3, 70)}
+    for places in ((), (4,), range(20, 60), (2, 3, 5, 8)):
+        assert list(map(plain, at_places(columns, places))) == [plain(outcomes[place]) for place in places]
+
+
+def test_stretches_of_frames_in_several_parts_are_the_frames_and_their_recordings() -> None:
+    frames = [one.frame for one in made(30)]
+    joined = Joined(in_columns(frames[:12]), frames[12:15], in_columns(frames[15:]))
+    for start, stop in ((0, 30), (3, 9), (10, 17), (12, 15), (29, 30), (14, 14)):
+        assert list(joined[start:stop]) == frames[start:stop]
+    assert [(name, place) for name, places in joined.recordings() for place in places] == [
+        (frame.recording, place) for place, frame in enumerate(frames)
     ]
 
 
@@ -143,6 +162,22 @@ def test_edges_of_strips_that_meet_on_the_drive_have_one_chainage_on_the_route(d
     for place, frame in enumerate(list(routed)[: len(places)]):
         edges = [frame.chainage_at(y) for y in (1.0, 3.0)]
         assert edges == pytest.approx(drive.to_chainage_m(places[place] + np.array([1.0, 3.0])), abs=1e-9)
-        assert np.sign(frame.chainage_scale) == direction and abs(frame.chainage_scale) >= LEAST_SCALE
+        assert np.sign(frame.chainage_scale) == direction
     assert list(routed)[-2:] == beside
     assert frames_along_route(frames, None) is frames
+
+
+def test_a_frame_without_a_strip_has_the_chainage_of_the_metre_around_it() -> None:
+    drive = Drive(np.array([0.0, 10.0]), np.array([100.0, 110.4]), 1)
+    frame = Frame("a", "/a", (100, 50), "R", Placement((0.0, 0.0)), 4.0, PLANE)
+    (routed,) = frames_along_route(in_columns([frame]), Routing({"R": drive}))
+    assert (routed.chainage_m, routed.chainage_scale) == pytest.approx((100.0 + 1.04 * 4.0, 1.04))
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_where_the_route_does_not_get_on_there_is_a_way_back_from_chainage_to_the_picture(direction: int) -> None:
+    drive = Drive(np.array([0.0, 10.0]), np.array([100.0, 100.0]), direction)
+    frame = Frame("a", "/a", (100, 50), "R", Placement((0.0, 0.0)), 2.0, PLANE, (1.0, 3.0))
+    (routed,) = frames_along_route(in_columns([frame]), Routing({"R": drive}))
+    assert routed.chainage_scale == pytest.approx(direction * LEAST_SCALE)
+    assert routed.chainage_at(1.0) == pytest.approx(100.0)

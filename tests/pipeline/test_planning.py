@@ -102,6 +102,16 @@ def test_kilometres_are_those_of_the_sections_of_a_run(tmp_path: Path) -> None:
     assert there.skipped[0][0] == "A_00015.png"
 
 
+@pytest.mark.parametrize("direction", ["with", "against"])
+def test_an_image_that_cannot_be_read_lies_where_its_name_says_whichever_way_the_road_was_driven(
+    direction: str, tmp_path: Path
+) -> None:
+    folder = draw(tmp_path / "s", {"A": [1000, 1005, 1010, 1020]}, f"{BY_CHAINAGE}[route]\ndirection = '{direction}'\n")
+    (folder / "A_01015.png").write_bytes(b"no picture")
+    (road,) = count_survey(read_survey(folder)).recordings
+    assert road.extent_m == pytest.approx(26.0, abs=1.0)
+
+
 def test_without_a_position_there_are_no_kilometres(tmp_path: Path) -> None:
     survey = read_survey(draw(tmp_path / "s", {"A": [0, 5]}, description=""))
     there = count_survey(survey)

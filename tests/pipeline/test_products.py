@@ -20,11 +20,13 @@ import pyogrio
 import pytest
 import rasterio
 from drawn_surveys import HOSTILE, MAP, ROAD, SHEET, drawn_crack, survey
+from geopandas.testing import assert_geodataframe_equal
 from pyproj import CRS
 
 from crackmap.calibration.errors import CrackmapError, StorageError
 from crackmap.calibration.plane import GroundLimits, GroundPlane
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
+from crackmap.pipeline.products import vectors
 from crackmap.pipeline.products.geojson import cut_at_antimeridian
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
 from crackmap.pipeline.products.notes import OVERLAP_NOTE, RASTER_NOTE, all_notes
@@ -319,6 +321,16 @@ def test_the_report_states_the_totals(road):
     assert f"<b>{sum(crack.length_m for crack in result.cracks):.1f} <small>m</small></b>" in text
     assert "0.1.0" in text and "crackmap run x" in text
     assert text.count("<polyline") >= len(result.cracks)
+
+
+def test_frames_are_the_same_layer_in_portions_as_at_once(road, tmp_path, monkeypatch):
+    result, out = road
+    monkeypatch.setattr(vectors, "PORTION", 2)
+    assert len(result.outcomes) > 4
+    write_products(result, tmp_path, run_info=INFO)
+    at_once, in_portions = (pyogrio.read_dataframe(path / "crackmap.gpkg", layer="frames") for path in (out, tmp_path))
+    assert_geodataframe_equal(in_portions, at_once)
+    assert list(at_once["key"]) == [outcome.frame.key for outcome in result.outcomes]
 
 
 def test_run_json_counts_every_frame_and_hashes_every_product(road):
