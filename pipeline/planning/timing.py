@@ -17,8 +17,7 @@ class Rates:
         assembly_s_per_crack: cracks of a finished run joined, made into patterns and sections, and written to all
             tables and layers; 993,000 drawn ones took 494 s of processors, 44 s of them for their frames.
         assembly_s_per_frame: listed again, its row read again, outlined, written as a layer.
-        frame_bytes: memory of a frame in the process that lists and assembles; 50,000 without a crack
-            took 178 MB (the same).
+        frame_bytes: memory of a frame in the process that lists and assembles; a million without a crack took 715 MB.
         crack_bytes: memory of a crack while its recording is put together, which is done as a whole; of many recordings
             two are in memory at a time, and 993,000 cracks of a hundred took 1.2 GB with their frames.
         journal_row_bytes: a row of the journal without cracks.
@@ -30,8 +29,8 @@ class Rates:
     journal_rows_per_s: float = 300.0
     journal_s_per_crack: float = 2.0e-4
     assembly_s_per_crack: float = 4.5e-4
-    assembly_s_per_frame: float = 4.4e-4
-    frame_bytes: int = 1_800
+    assembly_s_per_frame: float = 5.5e-4
+    frame_bytes: int = 750
     crack_bytes: int = 5_000
     journal_row_bytes: int = 700
     tables_fixed_bytes: int = 200_000
