@@ -145,7 +145,6 @@ def _warn(text: str) -> None:
 
 def print_summary(summary: RunSummary, out: Location) -> None:
     """A few lines on standard output: what was found, what was skipped, where to look."""
-    from crackmap.pipeline.outcome_table import corrected_count
     from crackmap.pipeline.products.totals import whole_length
 
     result = summary.result
@@ -154,7 +153,7 @@ def print_summary(summary: RunSummary, out: Location) -> None:
     length = f"{metres or 0.0:.1f} m" if scaled else f"{pixels:.0f} px"
     if summary.done_before:
         echo(f"{summary.done_before} frames were done before and kept.")
-    if corrected := corrected_count(result.outcomes):
+    if corrected := result.outcomes.corrected_count:
         echo(f"{corrected} frames are as a person corrected them; `crackmap import {out} --undo` takes that back.")
     measured, found = len(result.outcomes) - len(summary.skipped), len(result.outcomes)
     frames = f"{found} frames" if measured == found else f"{measured} of {found} frames"

@@ -66,7 +66,7 @@ def frames_along_route(frames: Frames, routing: Routing | None) -> Frames:
     """Frames with chainage and offset along the route in place of those along the drive."""
     if routing is None:
         return frames
-    chainage_m, scale, owns_y_m = frames.drive_m.copy(), np.ones(len(frames)), frames.owns_y_m
+    chainage_m, scale, owns_y_m = frames.chainage_m.copy(), np.ones(len(frames)), frames.owns_y_m
     for recording, part in frames.recordings():
         drive = routing.drives.get(recording)
         if drive is not None:

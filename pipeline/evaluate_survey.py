@@ -12,8 +12,9 @@ import shapely
 
 from crackmap.calibration.errors import InputError
 from crackmap.pipeline.demo import compare
-from crackmap.pipeline.records import Section, SurveyResult
+from crackmap.pipeline.records import Section
 from crackmap.pipeline.run import load_result
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.pipeline.synthetic import RoadTruth, read_truth
 
 

@@ -137,7 +137,7 @@ class Frames(FrameSequence):
         return self._numbers[:, [_X, _Y]]
 
     @property
-    def drive_m(self) -> NDArray[np.float64]:
+    def chainage_m(self) -> NDArray[np.float64]:
         """(N,) chainage, which is distance along the drive before they are put on a route; nan where unknown."""
         return self._numbers[:, _CHAINAGE]
 
@@ -175,8 +175,8 @@ class Frames(FrameSequence):
         cameras = {name: rank for rank, name in enumerate(sorted({kind.camera for kind in self._shared}))}
         recording = np.array([recordings.get(kind.recording, 0) for kind in self._shared], np.intp)
         camera = np.array([cameras[kind.camera] for kind in self._shared], np.intp)
-        drive_m = np.nan_to_num(self.drive_m, nan=0.0)
-        order = np.lexsort((drive_m, camera[self._kinds], recording[self._kinds]))
+        chainage_m = np.nan_to_num(self.chainage_m, nan=0.0)
+        order = np.lexsort((chainage_m, camera[self._kinds], recording[self._kinds]))
         return self if np.array_equal(order, np.arange(len(self))) else self.take(order)
 
     def take(self, chosen: NDArray[Any]) -> Frames:
@@ -306,7 +306,7 @@ def frames_of(
     grounds: Iterable[GroundPlane | None],
     origin_xy: NDArray[np.float64],
     azimuth_deg: NDArray[np.float64] | float = 0.0,
-    drive_m: NDArray[np.float64] | float = np.nan,
+    chainage_m: NDArray[np.float64] | float = np.nan,
     u_xy_m: NDArray[np.float64] | float = np.nan,
     *,
     recordings: Iterable[str] | None = None,
@@ -318,13 +318,13 @@ def frames_of(
         grounds: the ground plane of each.
         origin_xy: (N, 2) where they lie.
         azimuth_deg: (N,) direction of travel.
-        drive_m: (N,) distance along the drive.
+        chainage_m: (N,) distance along the drive.
         u_xy_m: (N,) standard uncertainty of the place.
         recordings: the names of their recordings, if not those of the entries.
     """
     numbers = np.full((len(entries), 8), np.nan)
     numbers[:, [_X, _Y]] = origin_xy
-    numbers[:, _AZIMUTH], numbers[:, _CHAINAGE], numbers[:, _U_XY] = azimuth_deg, drive_m, u_xy_m
+    numbers[:, _AZIMUTH], numbers[:, _CHAINAGE], numbers[:, _U_XY] = azimuth_deg, chainage_m, u_xy_m
     numbers[:, _TIME] = [np.nan if entry.time_s is None else entry.time_s for entry in entries]
     kinds = np.empty(len(entries), np.int32)
     known = _Known()

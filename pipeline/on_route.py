@@ -104,7 +104,7 @@ def routed(layout: Layout, config: RouteConfig, route: Route) -> Layout:
     on = np.full(len(layout.frames), True)
     for recording, part in layout.frames.recordings():
         members = np.arange(len(layout.frames))[part]
-        members = members[np.argsort(np.nan_to_num(layout.frames.drive_m[part]), kind="stable")]
+        members = members[np.argsort(np.nan_to_num(layout.frames.chainage_m[part]), kind="stable")]
         lost, drive = _follow(recording, layout.frames.take(members), config, route, notes)
         skipped += lost
         gone = {key for key, _ in lost}
@@ -131,7 +131,7 @@ def _follow(
     recording: str, frames: Frames, config: RouteConfig, route: Route, notes: list[str]
 ) -> tuple[list[Skipped], Drive | None]:
     """The frames of one recording, along the drive, that are off the route, and why; and the drive of the others."""
-    keys, drive_m = frames.keys, frames.drive_m
+    keys, drive_m = frames.keys, frames.chainage_m
     located = route.follow(frames.origin_xy, travelled_m=drive_m)
     on = np.full(len(frames), True)
     skipped: list[Skipped] = []

@@ -53,6 +53,23 @@ class Outcomes(Sequence[FrameOutcome]):
         # They are handed out as they lie here.
         columns.outlines_xy.flags.writeable = False
 
+    @classmethod
+    def of(cls, outcomes: Iterable[FrameOutcome]) -> Outcomes:
+        """Those that have been made elsewhere, one by one."""
+        made = list(outcomes)
+        outlined = np.array([len(one.footprint_xy) > 0 for one in made], bool)
+        outlines_xy = np.full((len(made), 4, 2), np.nan)
+        for place in np.flatnonzero(outlined):
+            outlines_xy[place] = made[place].footprint_xy
+        return cls([one.frame for one in made], OutcomeColumns(
+            np.array([STATUS_NAMES.index(one.status) for one in made], np.uint8),
+            {place: one.reason for place, one in enumerate(made) if one.reason}, outlines_xy, outlined,
+            np.array([one.segmented_share for one in made], np.float64),
+            np.array([one.crack_count for one in made], np.int64),
+            np.array([one.mask_name for one in made], np.dtypes.StringDType()),
+            np.array([SOURCE_NAMES.index(one.source) for one in made], np.uint8),
+        ))  # fmt: skip
+
     def __len__(self) -> int:
         return len(self._frames)
 
@@ -91,15 +108,22 @@ class Outcomes(Sequence[FrameOutcome]):
                 share, count, mask, SOURCE_NAMES[source],
             )  # fmt: skip
 
+    def at(self, places: Sequence[int]) -> list[FrameOutcome]:
+        """Those at ascending places; those of places side by side are made at once."""
+        if len(places) and places[-1] - places[0] == len(places) - 1:
+            return list(self[places[0] : places[-1] + 1])
+        return [self[place] for place in places]
+
+    def of_keys(self, keys: Collection[str]) -> dict[str, FrameOutcome]:
+        """Key -> outcome of some frames."""
+        return {key: self[place] for place, key in enumerate(self.keys) if key in keys}
+
     def lost(self) -> Iterator[FrameOutcome]:
         """Yields those that are missing on the map."""
         for place in np.flatnonzero(~np.isin(self._columns.status, _SEEN)).tolist():
             yield self[place]
 
-    def counts(self) -> Counter[str]:
-        """Status -> number."""
-        numbers = np.bincount(self._columns.status, minlength=len(STATUS_NAMES)).tolist()
-        return Counter({name: number for name, number in zip(STATUS_NAMES, numbers, strict=True) if number})
+    # For what the columns say, no outcome is made.
 
     @property
     def keys(self) -> Sequence[str]:
@@ -107,75 +131,31 @@ class Outcomes(Sequence[FrameOutcome]):
         return keys_of(self._frames)
 
     @property
-    def corrected(self) -> int:
-        """How many a person corrected."""
-        return int((self._columns.source == SOURCE_NAMES.index(CORRECTED)).sum())
-
-    @property
     def mask_names(self) -> list[str]:
         """The mask of every frame that has one."""
         return [name for name in self._columns.mask_names.tolist() if name]
 
-    def recordings(self) -> Iterator[tuple[str, range]]:
-        """Recording and places of frames that follow each other and are of one."""
-        return places_of_recordings(self._frames)
+    @property
+    def status_counts(self) -> Counter[str]:
+        """Status -> number."""
+        numbers = np.bincount(self._columns.status, minlength=len(STATUS_NAMES)).tolist()
+        return Counter({name: number for name, number in zip(STATUS_NAMES, numbers, strict=True) if number})
+
+    @property
+    def corrected_count(self) -> int:
+        """How many a person corrected."""
+        return int((self._columns.source == SOURCE_NAMES.index(CORRECTED)).sum())
+
+    @property
+    def places_by_recording(self) -> dict[str, array[int]]:
+        """Recording -> the places of its outcomes, 8 bytes each."""
+        found: dict[str, array[int]] = {}
+        for recording, places in places_of_recordings(self._frames):
+            found.setdefault(recording, array("q")).extend(places)
+        return found
 
 
 _SEEN = STATUS_NAMES.index("ok"), STATUS_NAMES.index("no_crack")
 
 _NO_OUTLINE = np.empty((0, 2))
 _NO_OUTLINE.flags.writeable = False
-
-# Functions of any outcomes: of those in columns no object is made for what the columns say.
-
-
-def status_counts(outcomes: Sequence[FrameOutcome]) -> Counter[str]:
-    """Status -> number of outcomes."""
-    return outcomes.counts() if isinstance(outcomes, Outcomes) else Counter(one.status for one in outcomes)
-
-
-def lost_of(outcomes: Sequence[FrameOutcome]) -> Iterator[FrameOutcome]:
-    """Yields the outcomes that are missing on the map."""
-    yield from outcomes.lost() if isinstance(outcomes, Outcomes) else (one for one in outcomes if one.lost)
-
-
-def corrected_count(outcomes: Sequence[FrameOutcome]) -> int:
-    """How many a person corrected."""
-    return outcomes.corrected if isinstance(outcomes, Outcomes) else sum(one.source == CORRECTED for one in outcomes)
-
-
-def mask_names_of(outcomes: Sequence[FrameOutcome]) -> list[str]:
-    """The mask of every frame that has one."""
-    if isinstance(outcomes, Outcomes):
-        return outcomes.mask_names
-    return [one.mask_name for one in outcomes if one.mask_name]
-
-
-def keys_of_outcomes(outcomes: Sequence[FrameOutcome]) -> Sequence[str]:
-    """The key of every frame."""
-    return outcomes.keys if isinstance(outcomes, Outcomes) else [one.frame.key for one in outcomes]
-
-
-def outcomes_of(outcomes: Sequence[FrameOutcome], keys: Collection[str]) -> dict[str, FrameOutcome]:
-    """Key -> outcome of some frames."""
-    return {key: outcomes[place] for place, key in enumerate(keys_of_outcomes(outcomes)) if key in keys}
-
-
-def places_by_recording(outcomes: Sequence[FrameOutcome]) -> dict[str, array[int]]:
-    """Recording -> the places of its outcomes, 8 bytes each."""
-    found: dict[str, array[int]] = {}
-    runs = (
-        outcomes.recordings()
-        if isinstance(outcomes, Outcomes)
-        else ((one.frame.recording, range(place, place + 1)) for place, one in enumerate(outcomes))
-    )
-    for recording, places in runs:
-        found.setdefault(recording, array("q")).extend(places)
-    return found
-
-
-def at_places(outcomes: Sequence[FrameOutcome], places: Sequence[int]) -> list[FrameOutcome]:
-    """The outcomes at ascending places; those of places side by side are made at once."""
-    if len(places) and places[-1] - places[0] == len(places) - 1:
-        return list(outcomes[places[0] : places[-1] + 1])
-    return [outcomes[place] for place in places]

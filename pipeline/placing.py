@@ -205,11 +205,11 @@ def place_on_sheet(entries: Sequence[Entry], planes: Mapping[View, GroundPlane],
     left, low, high = np.array([seen[entry.view] for entry in shown]).T
     # One after the other, so that what lies above an image alone decides where it lies.
     tops = np.array([0.0, *itertools.accumulate(((1.0 + SHEET_GAP) * (low - high)).tolist())])[:-1]
-    drive_m = np.full(len(shown), np.nan)
+    chainage_m = np.full(len(shown), np.nan)
     if driven:
-        drive_m[:] = [np.nan if entry.chainage_m is None else entry.chainage_m for entry in shown]
+        chainage_m[:] = [np.nan if entry.chainage_m is None else entry.chainage_m for entry in shown]
     grounds = (used.get(entry.view) for entry in shown)
-    frames = frames_of(shown, grounds, np.column_stack([-left, tops - high]), drive_m=drive_m)
+    frames = frames_of(shown, grounds, np.column_stack([-left, tops - high]), chainage_m=chainage_m)
     kind = CoordinateKind.SHEET
     output = OutputFrame(kind, SHEET_WKT) if metric else PIXELS
     return Layout(output, frames, tuple(blind))
@@ -233,10 +233,10 @@ def with_strips(frames: Frames) -> tuple[Frames, list[Skipped]]:
     owns_y_m = np.full((len(frames), 2), np.nan)
     seeing = np.full(len(frames), True)
     blind: list[Skipped] = []
-    drive_m, sights = frames.drive_m, dict[int, tuple[float, float]]()
+    chainage_m, sights = frames.chainage_m, dict[int, tuple[float, float]]()
     for stream, part in frames.streams():
         try:
-            owns_y_m[part] = _strips(*frames.grounds(part), drive_m[part], sights)
+            owns_y_m[part] = _strips(*frames.grounds(part), chainage_m[part], sights)
         except CalibrationError as error:
             seeing[part] = False
             blind += no_road(stream, frames.keys[part], error)
@@ -267,7 +267,7 @@ def nowhere(entries: Sequence[Entry], planes: Mapping[View, GroundPlane]) -> Seq
 def _strips(
     grounds: Sequence[GroundPlane | None],
     which: NDArray[np.intp],
-    drive_m: NDArray[np.float64],
+    chainage_m: NDArray[np.float64],
     sights: dict[int, tuple[float, float]],
 ) -> NDArray[np.float64]:
     """(N, 2) strips of the frames of one stream, along the drive; nan where none can be told.
@@ -275,14 +275,14 @@ def _strips(
     `which` of the `grounds` each frame has; `sights` are what was found of planes before.
     """
     seeing = [plane for plane in grounds if plane is not None]
-    if len(seeing) < len(grounds) or np.isnan(drive_m).any():
-        return np.full((len(drive_m), 2), np.nan)
+    if len(seeing) < len(grounds) or np.isnan(chainage_m).any():
+        return np.full((len(chainage_m), 2), np.nan)
     for plane in seeing:
         if id(plane) not in sights:
             sights[id(plane)] = visible_y_m(plane)
     near, far = np.array([sights[id(plane)] for plane in seeing])[which].T
     # From the near edge of each strip to that of the next: also right where cameras see from different distances.
-    steps = np.diff(drive_m + near)
+    steps = np.diff(chainage_m + near)
     forward = steps[steps > 0]
     lone = float(np.median(forward)) if len(forward) else float(np.abs(far - near)[0])
     # A camera that looks ahead owns the road up to where the next frame begins; one that looks back, the road from

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -362,35 +361,3 @@ class Section:
             return None
         length = self.covered_m + self.missing_m + self.invalid_m
         return 100.0 * self.covered_m / length if length > 0 else None
-
-
-# Without slots, for what is worked out once.
-@dataclass(frozen=True)
-class SurveyResult:
-    """All that the products are made from: a pure function of the journal.
-
-    Attributes:
-        output: the coordinate system of all geometry below.
-        outcomes: one per frame, in survey order. Those of a survey are made when they are asked for, and each time anew
-            (`crackmap.pipeline.outcome_table`): go through them; a list of all may be more than memory holds.
-        cracks: in order of crack_id. Those of a large survey are in a file (`crackmap.pipeline.assembly.store`): go
-            through them once, or in portions; a copy of all may be more than memory holds.
-        sections: in order of recording and chainage.
-        notes: what was done without, or assumed, in sentences a user reads ("no position known: ...").
-        networks: patterns, in order of pattern_id.
-    """
-
-    output: OutputFrame
-    outcomes: Sequence[FrameOutcome]
-    cracks: Sequence[RoadCrack]
-    sections: tuple[Section, ...]
-    notes: tuple[str, ...] = ()
-    networks: tuple[RoadNetwork, ...] = ()
-
-    @cached_property
-    def of_rasters(self) -> bool:
-        """Whether the frames are georeferenced rasters: on a map, with a scale, but with no direction of travel."""
-        frames = (outcome.frame for outcome in self.outcomes)
-        return self.output.kind is CoordinateKind.MAP and any(
-            frame.ground is not None and frame.chainage_m is None for frame in frames
-        )

@@ -32,20 +32,20 @@ from crackmap.pipeline.journal import JOURNAL_NAME, Journal, JournalRow, open_jo
 from crackmap.pipeline.loading import Loader, LoadLimits
 from crackmap.pipeline.merge import MergeSettings
 from crackmap.pipeline.networks import NetworkSettings
-from crackmap.pipeline.outcome_table import lost_of
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.publish import remove_strays
 from crackmap.pipeline.products.strip_images import write_section_strips
 from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import profile_table
 from crackmap.pipeline.profiles.model import Profile
-from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
+from crackmap.pipeline.records import Frame, FrameOutcome
 from crackmap.pipeline.report_pictures import FramePicture, frame_pictures
 from crackmap.pipeline.review.corrections import bring_up_to_date, resting_note
 from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.storage.remote import RemoteOut
 from crackmap.pipeline.storage.urls import location
 from crackmap.pipeline.survey import Survey, read_survey
+from crackmap.pipeline.survey_result import SurveyResult
 
 MOST_PICTURES = 1500
 """Frames that the report may show, at most."""
@@ -159,7 +159,7 @@ class RunSummary:
     @property
     def skipped(self) -> tuple[FrameOutcome, ...]:
         """Frames that could not be used, or not be put on the map."""
-        return tuple(lost_of(self.result.outcomes))
+        return tuple(self.result.outcomes.lost())
 
 
 Progress = Callable[[int, int, str], None]

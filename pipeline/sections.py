@@ -14,7 +14,7 @@ from crackmap.calibration.errors import require
 from crackmap.pipeline.assembly.columns import CrackColumns
 from crackmap.pipeline.coverage import MEASURED, Interval, Strip, extent, lost_lengths_m, overlap, seen_y_m, strips_of
 from crackmap.pipeline.footprint import area, footprint, visible_polygon_m
-from crackmap.pipeline.outcome_table import at_places, places_by_recording
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.outlines import section_outline
 from crackmap.pipeline.polyline import lengths_of_lines, lines_by_size, places_with_crossings, read_at
 from crackmap.pipeline.records import CoordinateKind, FrameOutcome, OutputFrame, RoadCrack, Section
@@ -100,7 +100,7 @@ def make_sections(
     found = sections_of_recordings(
         seen, CrackColumns.of(cracks), length_m=length_m, listed=listed, width_m=width_m, output=output, alone=alone
     )
-    return (*found, *unreached_sections(seen, listed or ()))
+    return (*found, *unreached_sections(Outcomes.of(seen), listed or ()))
 
 
 def road_recordings(outcomes: Iterable[FrameOutcome]) -> set[str]:
@@ -155,15 +155,15 @@ def sections_of_recordings(
     return sections
 
 
-def unreached_sections(outcomes: Sequence[FrameOutcome], listed: Sequence[ListedSection]) -> list[Section]:
+def unreached_sections(outcomes: Outcomes, listed: Sequence[ListedSection]) -> list[Section]:
     """Rows of the listed sections that belong to no recording of the survey."""
     if not listed:
         return []
     roads: list[str] = []
     extents: list[Interval] = []
     # Recordings one by one: all frames at once may be more than memory holds.
-    for recording, places in places_by_recording(outcomes).items():
-        placed = [one for one in at_places(outcomes, places) if one.status != "no_position"]
+    for recording, places in outcomes.places_by_recording.items():
+        placed = [one for one in outcomes.at(places) if one.status != "no_position"]
         members = [one for one in placed if one.frame.chainage_m is not None]
         if road_recordings(members):
             roads.append(recording)

@@ -7,8 +7,10 @@ from pyproj import CRS
 
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
-from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, SurveyResult
+from crackmap.pipeline.outcome_table import Outcomes
+from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement
 from crackmap.pipeline.sections import footprint, make_sections
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.records import Crack
 
 ENGINEERING = (
@@ -52,7 +54,7 @@ def survey(output: OutputFrame, *, names=(), frames=30, origin=(0.0, 0.0), azimu
         for (f, s), (_, c) in zip(status, per_frame, strict=True)
     ]
     sections = make_sections(outcomes, cracks)
-    return SurveyResult(output, tuple(outcomes), cracks, sections, ("positions: none <i>known</i>",))
+    return SurveyResult(output, Outcomes.of(outcomes), cracks, sections, ("positions: none <i>known</i>",))
 
 
 def drawn_crack(frame: Frame, rng: np.random.Generator) -> Crack:

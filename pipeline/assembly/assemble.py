@@ -25,16 +25,11 @@ from crackmap.pipeline.assembly.store import StoredCracks
 from crackmap.pipeline.footprint import footprint
 from crackmap.pipeline.frame_table import Joined, keys_of
 from crackmap.pipeline.journal import Journal
-from crackmap.pipeline.outcome_table import (
-    STATUS_NAMES,
-    OutcomeColumns,
-    Outcomes,
-    at_places,
-    places_by_recording,
-)
-from crackmap.pipeline.records import Frame, RoadCrack, RoadNetwork, Section, SurveyResult
+from crackmap.pipeline.outcome_table import STATUS_NAMES, OutcomeColumns, Outcomes
+from crackmap.pipeline.records import Frame, RoadCrack, RoadNetwork, Section
 from crackmap.pipeline.sections import road_recordings, unreached_sections
 from crackmap.pipeline.survey import Survey
+from crackmap.pipeline.survey_result import SurveyResult
 
 if TYPE_CHECKING:
     from crackmap.pipeline.run import RunSettings
@@ -80,7 +75,7 @@ def assemble(
         settings.merge, settings.networks, settings.section_length_m, settings.section_list,
         len(road_recordings(outcomes)) == 1, survey.output, survey.routing, journal.path,
     )  # fmt: skip
-    places = places_by_recording(outcomes)
+    places = outcomes.places_by_recording
     recordings = _recordings(survey, outcomes, places, counts)
     many = rows.crack_count.sum() >= MANY_CRACKS
     gathered = _Gathered(StoredCracks(scratch) if many else [])
@@ -130,7 +125,7 @@ def _recordings(
     for name in sorted(places):
         of = places[name]
         frames = [survey.frames[place] for place in of if place < len(survey.frames) and counts[place]]
-        yield Recording(frames, at_places(outcomes, of))
+        yield Recording(frames, outcomes.at(of))
 
 
 def _outcomes(survey: Survey, rows: KeptRows, twins: Mapping[int, int], counts: NDArray[np.bool_]) -> Outcomes:

@@ -31,8 +31,9 @@ from crackmap.pipeline.comparing.registration import GREATEST_TOLERANCE_M, LEAST
 from crackmap.pipeline.comparing.tally import SectionFinder, common_road, tally
 from crackmap.pipeline.comparing.units import Compared, make_units
 from crackmap.pipeline.products.vectors import crs_of
-from crackmap.pipeline.records import CoordinateKind, RoadCrack, SurveyResult
+from crackmap.pipeline.records import CoordinateKind, RoadCrack
 from crackmap.pipeline.run import load_result, run_facts
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.records import FloatArray
 
 ACROSS_SHARE = 0.6

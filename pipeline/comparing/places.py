@@ -10,7 +10,8 @@ import shapely
 
 from crackmap.pipeline.comparing.records import BoolArray, IntArray, Samples
 from crackmap.pipeline.footprint import visible_polygon_m
-from crackmap.pipeline.records import FrameOutcome, RoadCrack, SurveyResult
+from crackmap.pipeline.records import FrameOutcome, RoadCrack
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.polyline import arc_length, segment_lengths
 from crackmap.stages.records import FloatArray
 

@@ -11,15 +11,17 @@ import rasterio
 
 from crackmap.pipeline.journal import JOURNAL_NAME, Journal
 from crackmap.pipeline.loading import Loader
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.planning.sampling import middles
 from crackmap.pipeline.products.masks import MASKS_FOLDER
 from crackmap.pipeline.products.strip_images import STRIPS_FOLDER, strip_name, write_section_strips
-from crackmap.pipeline.records import Frame, FrameOutcome, SurveyResult
+from crackmap.pipeline.records import Frame, FrameOutcome
 from crackmap.pipeline.report_pictures import frame_pictures
 from crackmap.pipeline.run import RunSettings, publish
 from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.sections import make_sections
 from crackmap.pipeline.survey import Survey
+from crackmap.pipeline.survey_result import SurveyResult
 
 STRETCHES, STRETCH_PX = 3, 20_000_000
 """So many are painted, each a section or what so many pixels of the frames show of it: some seconds of work."""
@@ -102,7 +104,7 @@ def strips_of(survey: Survey, sampled: Sequence[Frame], out: Path, settings: Run
     """
     stretches = list(_stretches(survey, sampled, settings.section_length_m))
     frames = {frame.key: frame for _, members in stretches for frame in members}
-    outcomes = tuple(FrameOutcome(frame, "no_crack") for frame in frames.values())
+    outcomes = Outcomes.of(FrameOutcome(frame, "no_crack") for frame in frames.values())
     sections = make_sections(outcomes, (), listed=[section for section, _ in stretches], output=survey.output)
     painted = [section for section in sections if section.from_m is not None and section.area_m2 > 0]
     start = time.perf_counter()

@@ -16,10 +16,10 @@ import shapely
 from numpy.typing import NDArray
 
 from crackmap.pipeline.assembly.store import portions
-from crackmap.pipeline.outcome_table import outcomes_of
 from crackmap.pipeline.products.rows import mean_width
 from crackmap.pipeline.products.styles import WidthClass, class_of, width_classes
-from crackmap.pipeline.records import FrameOutcome, RoadCrack, SurveyResult
+from crackmap.pipeline.records import FrameOutcome, RoadCrack
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.polyline import segment_lengths
 from crackmap.stages.records import FloatArray
 
@@ -151,7 +151,7 @@ def plates(result: SurveyResult, drawn: Longest) -> tuple[Plate, ...]:
     by_frame: dict[str, list[RoadCrack]] = defaultdict(list)
     for crack in drawn.placeless:
         by_frame[crack.frame_keys[0]].append(crack)
-    outcomes = {key: o for key, o in outcomes_of(result.outcomes, by_frame).items() if len(o.footprint_xy) >= 3}
+    outcomes = {key: o for key, o in result.outcomes.of_keys(by_frame).items() if len(o.footprint_xy) >= 3}
     order = sorted(by_frame, key=lambda key: (-sum(crack.length_px for crack in by_frame[key]), key))
     return tuple(_plate(outcomes[key], by_frame[key], classes) for key in order if key in outcomes)[:MOST_PLATES]
 

@@ -24,7 +24,8 @@ from crackmap.pipeline.products.crack_rows import CRACK_FIELDS, crack_table
 from crackmap.pipeline.products.publish import publishing, storing
 from crackmap.pipeline.products.vectors import crs_of, fixed_date, write_other_layers
 from crackmap.pipeline.profiles import ProfileTable
-from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
+from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack
+from crackmap.pipeline.survey_result import SurveyResult
 
 GEOPARQUET_VERSION = "1.0.0"
 """Of the metadata below (geoparquet.org)."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from crackmap.pipeline.outcome_table import corrected_count
-from crackmap.pipeline.records import SurveyResult
+from crackmap.pipeline.survey_result import SurveyResult
 
 SHARED_LEAST = 1e-4
 """Rasters overlap from this share of the smaller one on; tiles that only touch share less, by rounding."""
@@ -21,7 +20,7 @@ OVERLAP_NOTE = "rasters overlap: what lies in two of them is counted twice"
 
 def all_notes(result: SurveyResult) -> tuple[str, ...]:
     """The notes of `result`, what a person corrected, and for georeferenced rasters what their numbers mean."""
-    corrected = corrected_count(result.outcomes)
+    corrected = result.outcomes.corrected_count
     notes = result.notes
     if corrected:
         notes += (f"the cracks of {corrected} of {len(result.outcomes)} frames were corrected by a person (column "

@@ -14,7 +14,6 @@ from typing import Any
 
 import jinja2
 
-from crackmap.pipeline.outcome_table import lost_of, outcomes_of, places_by_recording, status_counts
 from crackmap.pipeline.products import charts
 from crackmap.pipeline.products.notes import all_notes
 from crackmap.pipeline.products.publish import publish_bytes
@@ -24,8 +23,9 @@ from crackmap.pipeline.products.styles import width_classes
 from crackmap.pipeline.products.totals import crack_totals
 from crackmap.pipeline.products.vectors import meaning
 from crackmap.pipeline.profiles import ProfileTable
-from crackmap.pipeline.records import STATUSES, SurveyResult
+from crackmap.pipeline.records import STATUSES
 from crackmap.pipeline.report_pictures import WITH_MASK, FramePicture
+from crackmap.pipeline.survey_result import SurveyResult
 
 MOST_SECTIONS = 1000
 """Rows of the section table; sections.csv has them all."""
@@ -129,7 +129,7 @@ def write_report(
         sections=result.sections[:MOST_SECTIONS],
         densities=densities,
         section_bars=_bar_shares(densities),
-        skipped=list(islice(lost_of(result.outcomes), MOST_SKIPPED)),
+        skipped=list(islice(result.outcomes.lost(), MOST_SKIPPED)),
         profiles=profiles,
         items=items,
         listed=[item for item in items if item["class"] != charts.ASIDE][:MOST_LISTED],
@@ -142,7 +142,7 @@ def write_report(
         crack_json=embedded(items),
         picture_jsons=[embedded(item) for item in picture_items(pictures)],
         map=None if on_map is None else embedded(on_map),
-        crack_counts={key: one.crack_count for key, one in outcomes_of(result.outcomes, pictured).items()},
+        crack_counts={key: one.crack_count for key, one in result.outcomes.of_keys(pictured).items()},
         provenance=_provenance(run_info),
     )
     publish_bytes(path, printable(html).encode("utf-8"))
@@ -176,19 +176,19 @@ def _worst(picture: FramePicture) -> dict[str, Any]:
 
 def _statuses(result: SurveyResult) -> list[tuple[str, str, int]]:
     """Status, its meaning and the number of frames, where there are any."""
-    counts = status_counts(result.outcomes)
+    counts = result.outcomes.status_counts
     return [(status, says, counts[status]) for status, says in STATUSES.items() if counts[status]]
 
 
 def summarise(result: SurveyResult) -> Summary:
     """The totals of a survey."""
-    status = status_counts(result.outcomes)
+    status = result.outcomes.status_counts
     sections, totals = result.sections, crack_totals(result.cracks)
     return Summary(
         ok=status["ok"],
         no_crack=status["no_crack"],
         skipped=len(result.outcomes) - status["ok"] - status["no_crack"],
-        recordings=tuple(sorted(places_by_recording(result.outcomes))),
+        recordings=tuple(sorted(result.outcomes.places_by_recording)),
         cracks=totals.count,
         length_m=totals.length_m if result.output.unit == "m" else None,
         length_px=totals.length_px,

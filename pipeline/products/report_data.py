@@ -11,12 +11,12 @@ import numpy as np
 import shapely
 
 from crackmap.pipeline.networks import polygon_of
-from crackmap.pipeline.outcome_table import outcomes_of
 from crackmap.pipeline.products.charts import ASIDE
 from crackmap.pipeline.products.rows import mean_width, printable
 from crackmap.pipeline.products.styles import class_of, width_classes
-from crackmap.pipeline.records import CoordinateKind, Frame, RoadCrack, SurveyResult
+from crackmap.pipeline.records import CoordinateKind, Frame, RoadCrack
 from crackmap.pipeline.report_pictures import FramePicture, pixels_of_crack, simpler
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.records import FloatArray
 
 SIMPLER_M = 0.01
@@ -31,7 +31,7 @@ Item = dict[str, Any]
 def crack_items(result: SurveyResult, cracks: Sequence[RoadCrack], pictures: Sequence[FramePicture]) -> list[Item]:
     """One item for each crack that can be picked, in the order given."""
     known = {picture.key: (number, picture) for number, picture in enumerate(pictures)}
-    frames = {key: outcome.frame for key, outcome in outcomes_of(result.outcomes, known).items()}
+    frames = {key: outcome.frame for key, outcome in result.outcomes.of_keys(known).items()}
     classes = width_classes(metric=result.output.unit == "m")
     return [_crack_item(crack, frames, known, classes) for crack in cracks]
 

@@ -14,7 +14,7 @@ from crackmap.pipeline.products.cracks import crack_layer
 from crackmap.pipeline.products.publish import storing
 from crackmap.pipeline.products.vectors import polygon_layers
 from crackmap.pipeline.profiles import ProfileTable
-from crackmap.pipeline.records import SurveyResult
+from crackmap.pipeline.survey_result import SurveyResult
 
 FOLDER = "shapefile"
 

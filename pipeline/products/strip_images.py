@@ -36,7 +36,8 @@ from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publishing, rem
 from crackmap.pipeline.products.rectified import Box, composed, in_picture, placed, places_px, remapped
 from crackmap.pipeline.products.strip_grid import SEAM_M, StripGrid, box_of_frame, section_y_m, strip_grid
 from crackmap.pipeline.products.strip_overlays import overlay_name, write_overlay
-from crackmap.pipeline.records import Frame, Section, SurveyResult
+from crackmap.pipeline.records import Frame, Section
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.processors import cpu_count
 from crackmap.stages.tiling import ArraySource, PixelSource
 

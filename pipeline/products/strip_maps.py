@@ -25,7 +25,8 @@ from crackmap.pipeline.products.publish import publishing
 from crackmap.pipeline.products.rows import mean_width, printable
 from crackmap.pipeline.products.strip_images import strip_name
 from crackmap.pipeline.products.styles import class_of, width_classes
-from crackmap.pipeline.records import RoadCrack, Section, SurveyResult
+from crackmap.pipeline.records import RoadCrack, Section
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.polyline import segment_lengths
 from crackmap.stages.records import FloatArray
 

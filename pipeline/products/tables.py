@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from crackmap.pipeline.outcome_table import lost_of
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.products.publish import publish_bytes
 from crackmap.pipeline.products.rows import (
     PATTERN_FIELDS,
@@ -20,7 +20,7 @@ from crackmap.pipeline.products.rows import (
     printable,
     table,
 )
-from crackmap.pipeline.records import FrameOutcome, RoadNetwork, Section
+from crackmap.pipeline.records import RoadNetwork, Section
 
 _FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=;))(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 """A spreadsheet takes a cell that begins so for a formula, some behind blanks and quotes, some the full-width signs too
@@ -40,9 +40,9 @@ def write_sections_csv(path: Path, sections: Sequence[Section]) -> None:
     write_records(path, SECTION_FIELDS, sections)
 
 
-def write_skipped_csv(path: Path, outcomes: Sequence[FrameOutcome]) -> None:
+def write_skipped_csv(path: Path, outcomes: Outcomes) -> None:
     """Key, status and reason of every frame that is missing on the map."""
-    lost = ([printable(one.frame.key), one.status, printable(one.reason)] for one in lost_of(outcomes))
+    lost = ([printable(one.frame.key), one.status, printable(one.reason)] for one in outcomes.lost())
     _write(path, ["key", "status", "reason"], lost)
 
 

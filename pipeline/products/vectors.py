@@ -29,7 +29,8 @@ from crackmap.pipeline.products.rows import (
 )
 from crackmap.pipeline.products.styles import layer_styles, profile_style
 from crackmap.pipeline.profiles import ProfileTable
-from crackmap.pipeline.records import CoordinateKind, OutputFrame, SurveyResult
+from crackmap.pipeline.records import CoordinateKind, OutputFrame
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.records import FloatArray
 
 FIXED_DATE = "2000-01-01T00:00:00.000Z"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from crackmap.calibration.errors import CrackmapError, StorageError
-from crackmap.pipeline.outcome_table import keys_of_outcomes, lost_of, mask_names_of, status_counts
 from crackmap.pipeline.products.cracks import write_cracks
 from crackmap.pipeline.products.dictionary import NAME as DICTIONARY
 from crackmap.pipeline.products.dictionary import write_dictionary
@@ -30,8 +29,9 @@ from crackmap.pipeline.products.tables import (
 )
 from crackmap.pipeline.products.vectors import meaning
 from crackmap.pipeline.profiles import ProfileTable
-from crackmap.pipeline.records import STATUSES, CoordinateKind, SurveyResult
+from crackmap.pipeline.records import STATUSES, CoordinateKind
 from crackmap.pipeline.report_pictures import FramePicture
+from crackmap.pipeline.survey_result import SurveyResult
 
 FORMAT = 1
 """Version of run.json."""
@@ -89,7 +89,7 @@ def write_products(
     write_dictionary(out, profiles)
     if result.output.kind is not CoordinateKind.MAP:
         _remove(out / "cracks.geojson")
-    if next(lost_of(result.outcomes), None) is not None:
+    if next(result.outcomes.lost(), None) is not None:
         write_skipped_csv(out / "skipped.csv", result.outcomes)
     else:
         _remove(out / "skipped.csv")
@@ -126,14 +126,13 @@ def _check_counts(result: SurveyResult) -> None:
     """Every frame found must have become one thing, and only one."""
     keys: set[str] = set()
     twice = []
-    for key in keys_of_outcomes(result.outcomes):
+    for key in result.outcomes.keys:
         if key in keys:
             twice.append(key)
         keys.add(key)
-    unknown = sorted(set(status_counts(result.outcomes)) - set(STATUSES))
-    if twice or unknown:
+    if twice:
         raise CrackmapError(
-            f"outcomes: expected each frame once, as {', '.join(STATUSES)}, got {twice[:3] or unknown}; "
+            f"outcomes: expected each frame once, got {', '.join(twice[:3])} more than once; "
             "this is a fault of crackmap: please report it with run.json"
         )
 
@@ -141,7 +140,7 @@ def _check_counts(result: SurveyResult) -> None:
 def _write_run_json(
     out: Path, result: SurveyResult, run_info: Mapping[str, Any], profiles: Sequence[ProfileTable], *, shapefile: bool
 ) -> None:
-    status = status_counts(result.outcomes)
+    status = result.outcomes.status_counts
     content = {
         "format": FORMAT,
         "run": dict(run_info),
@@ -196,7 +195,7 @@ def _inventory(out: Path, result: SurveyResult, profiles: Sequence[ProfileTable]
     names = ["crackmap.gpkg", "cracks.csv", "patterns.csv", "sections.csv", "cracks.parquet", "cracks.geojson",
              "skipped.csv", "report.html", DICTIONARY]  # fmt: skip
     names += [csv_name(profile) for profile in profiles]
-    names += [f"{MASKS_FOLDER}/{name}" for name in mask_names_of(result.outcomes)]
+    names += [f"{MASKS_FOLDER}/{name}" for name in result.outcomes.mask_names]
     strips = [strip_name(section) for section in result.sections]
     names += [f"{STRIPS_FOLDER}/{name}" for strip in strips for name in (strip, overlay_name(strip))]
     if shapefile:

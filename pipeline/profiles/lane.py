@@ -10,7 +10,7 @@ import numpy as np
 
 from crackmap.pipeline.coverage import Interval, Strip, overlap, strips_of
 from crackmap.pipeline.footprint import near_and_far_edge, visible_polygon_m
-from crackmap.pipeline.outcome_table import at_places, places_by_recording
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.records import FrameOutcome, RoadCrack
 from crackmap.stages.records import FloatArray
 
@@ -36,10 +36,10 @@ class Seen:
 class Lanes:
     """The lanes that the vehicle drove in, its path in their middle or `centre_m` to the left of it."""
 
-    def __init__(self, outcomes: Sequence[FrameOutcome], *, centre_m: float = 0.0) -> None:
+    def __init__(self, outcomes: Outcomes, *, centre_m: float = 0.0) -> None:
         """`centre_m`: where the middle of the lane lies, to the right of the vehicle's path."""
         self._centre_m = centre_m
-        self._outcomes, self._places = outcomes, places_by_recording(outcomes)
+        self._outcomes, self._places = outcomes, outcomes.places_by_recording
         paths = {recording: _path(self._members(recording)) for recording in self._places}
         self._paths = {recording: path for recording, path in paths.items() if path is not None}
 
@@ -71,7 +71,7 @@ class Lanes:
 
     def _members(self, recording: str) -> list[FrameOutcome]:
         """Those with a place along the road."""
-        found = at_places(self._outcomes, self._places[recording])
+        found = self._outcomes.at(self._places[recording])
         return [one for one in found if one.frame.chainage_m is not None and one.status != "no_position"]
 
     def _lateral(self, strip: Strip) -> Interval:

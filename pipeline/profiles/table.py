@@ -13,7 +13,8 @@ from crackmap.pipeline.networks import areas_in_sections
 from crackmap.pipeline.profiles.lane import SEEN_SHARE
 from crackmap.pipeline.profiles.model import Profile, Quantity
 from crackmap.pipeline.profiles.tally import REASONS, Tally, classes_of, tally, zones_of
-from crackmap.pipeline.records import Section, SurveyResult
+from crackmap.pipeline.records import Section
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.records import FloatArray
 
 DIRECTION, PLACE = "direction", "place"

@@ -23,7 +23,8 @@ from crackmap.pipeline.profiles.lane import (
 )
 from crackmap.pipeline.profiles.model import ClassRule, Profile, Quantity
 from crackmap.pipeline.profiles.parts import Parts, SectionIndex, parts_of
-from crackmap.pipeline.records import RoadCrack, Section, SurveyResult
+from crackmap.pipeline.records import RoadCrack, Section
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import FloatArray
 

@@ -15,13 +15,14 @@ from crackmap.pipeline.images import LIMIT_PX
 from crackmap.pipeline.journal import Correction, Journal, JournalRow
 from crackmap.pipeline.products.rows import printable
 from crackmap.pipeline.products.write import mark_unfinished
-from crackmap.pipeline.records import Frame, SurveyResult
+from crackmap.pipeline.records import Frame
 from crackmap.pipeline.review.areas import mask_image
 from crackmap.pipeline.review.corrections import Progress, Reviewed, current_areas, measured, without_line
 from crackmap.pipeline.review.exporting import frames_by_key, reviewable
 from crackmap.pipeline.review.reading import Reading, read_corrected
 from crackmap.pipeline.run import RunSettings, publish, reopened
 from crackmap.pipeline.survey import Survey
+from crackmap.pipeline.survey_result import SurveyResult
 
 LONGEST_NAME = 80
 """Of who corrected, in characters."""

@@ -31,10 +31,11 @@ from crackmap.pipeline.products.crack_rows import crack_table, mean_widths
 from crackmap.pipeline.products.rows import mean_width
 from crackmap.pipeline.products.totals import crack_totals, whole_length
 from crackmap.pipeline.products.write import write_products
-from crackmap.pipeline.records import RoadCrack, SurveyResult
+from crackmap.pipeline.records import RoadCrack
 from crackmap.pipeline.run import RunSettings
 from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.survey import Survey, read_survey
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.polyline import vertex_weights
 from crackmap.stages.records import Crack
 

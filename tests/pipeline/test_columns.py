@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.products.crack_rows import CRACK_FIELDS
 from crackmap.pipeline.products.rows import FRAME_FIELDS, PATTERN_FIELDS, SECTION_FIELDS
 from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import profile_names
 from crackmap.pipeline.profiles.model import Profile
-from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack, SurveyResult
+from crackmap.pipeline.records import CoordinateKind, OutputFrame, RoadCrack
+from crackmap.pipeline.survey_result import SurveyResult
 
 ROAD = OutputFrame(
     CoordinateKind.ROAD,
@@ -31,7 +33,7 @@ FULL = replace(
 
 
 def products(out: Path, *cracks: RoadCrack) -> tuple[list[dict[str, str]], str]:
-    write_products(SurveyResult(ROAD, (), cracks, ()), out, run_info={})
+    write_products(SurveyResult(ROAD, Outcomes.of(()), cracks, ()), out, run_info={})
     with (out / "cracks.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file)), (out / "report.html").read_text("utf-8")
 

@@ -17,17 +17,11 @@ from crackmap.pipeline.comparing import Change, CompareSettings, Comparison, com
 from crackmap.pipeline.comparing.growth import Units, judge
 from crackmap.pipeline.comparing.products import verdict
 from crackmap.pipeline.footprint import footprint
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.placing import ROAD_WKT
-from crackmap.pipeline.records import (
-    CoordinateKind,
-    Frame,
-    FrameOutcome,
-    OutputFrame,
-    Placement,
-    RoadCrack,
-    SurveyResult,
-)
+from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, RoadCrack
 from crackmap.pipeline.sections import make_sections
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.polyline import resampled, segment_lengths
 
 ORIGIN = np.array([320_000.0, 5_820_000.0])
@@ -70,7 +64,7 @@ def survey(
         for number, item in enumerate(cracks, start=1)
     )
     sections = make_sections(outcomes, moved, length_m=50.0, output=output)
-    return SurveyResult(output, tuple(outcomes), moved, sections)
+    return SurveyResult(output, Outcomes.of(outcomes), moved, sections)
 
 
 def road(seed=0, count=40, length_m=100.0) -> list[np.ndarray]:
@@ -247,7 +241,7 @@ def test_surveys_in_two_utm_zones_are_compared_in_the_first_ones_coordinates(tmp
     def moved(xy):
         return np.column_stack(to_32.transform(*xy.T))
 
-    outcomes = tuple(replace(o, footprint_xy=moved(o.footprint_xy)) for o in b.outcomes)
+    outcomes = Outcomes.of(replace(o, footprint_xy=moved(o.footprint_xy)) for o in b.outcomes)
     cracks = tuple(replace(c, line_xy=moved(c.line_xy)) for c in b.cracks)
     found = compared(survey(drawn(road())), replace(b, output=utm32, outcomes=outcomes, cracks=cracks), tmp_path)
     assert counts(found) == {"unchanged": 40} and found.total.growth_m == pytest.approx(0.0, abs=1e-6)
@@ -256,7 +250,7 @@ def test_surveys_in_two_utm_zones_are_compared_in_the_first_ones_coordinates(tmp
 def test_two_recordings_of_one_place_in_one_survey_count_once(tmp_path):
     one, again = survey(drawn(road())), survey(drawn(road()), recording="S")
     both = replace(
-        one, outcomes=one.outcomes + again.outcomes, cracks=one.cracks + again.cracks,
+        one, outcomes=Outcomes.of([*one.outcomes, *again.outcomes]), cracks=one.cracks + again.cracks,
         sections=one.sections + again.sections,
     )  # fmt: skip
     found = compared(one, both, tmp_path)
@@ -283,7 +277,9 @@ def test_what_cannot_be_compared_is_refused_with_the_next_step(tmp_path):
     with pytest.raises(InputError, match="no road in common"):
         compared(survey(drawn(road())), survey(drawn(road()), shift=(5000.0, 0.0)), tmp_path)
     other = survey([replace(item, u_xy_m=None) for item in drawn(road(7, count=43))])
-    other = replace(other, outcomes=tuple(replace(o, frame=replace(o.frame, u_xy_m=None)) for o in other.outcomes))
+    other = replace(
+        other, outcomes=Outcomes.of(replace(o, frame=replace(o.frame, u_xy_m=None)) for o in other.outcomes)
+    )
     with pytest.raises(InputError, match="do not lie on each other"):
         compared(survey(drawn(road())), other, tmp_path)
     with pytest.raises(InputError, match="search_m"):

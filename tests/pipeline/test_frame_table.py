@@ -96,7 +96,7 @@ def test_a_name_that_is_no_text_keeps_its_file() -> None:
 def test_frames_go_by_recording_as_they_come_then_camera_then_drive_and_equal_ones_keep_their_order() -> None:
     given = [("b", "y", 2.0), ("b", "x", 9.0), ("a", "", 1.0), ("b", "x", 3.0), ("b", "x", 3.0), ("a", "", math.nan)]
     entries = [entry(f"{place}", name, camera=camera) for place, (name, camera, _) in enumerate(given)]
-    frames = frames_of(entries, [None] * 6, np.zeros((6, 2)), drive_m=np.array([drive for *_, drive in given]))
+    frames = frames_of(entries, [None] * 6, np.zeros((6, 2)), chainage_m=np.array([drive for *_, drive in given]))
     ordered = frames.along_the_drive()
     assert list(ordered.keys) == ["3", "4", "1", "0", "5", "2"]
     assert [(stream, part.start, part.stop) for stream, part in ordered.streams()] == [

@@ -16,6 +16,7 @@ from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.assembly.columns import CrackColumns
 from crackmap.pipeline.networks import NetworkSettings, find_patterns, with_pattern_areas
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.records import (
     CoordinateKind,
@@ -25,9 +26,9 @@ from crackmap.pipeline.records import (
     Placement,
     RoadCrack,
     RoadNetwork,
-    SurveyResult,
 )
 from crackmap.pipeline.sections import footprint, make_sections
+from crackmap.pipeline.survey_result import SurveyResult
 
 SIZE = (1000, 3000)
 GROUND = GroundPlane.from_gsd(gsd_mm=2.0, size_wh_px=SIZE)
@@ -138,7 +139,7 @@ def test_products_hold_the_patterns(tmp_path: Path) -> None:
     frames = [replace(o.frame, placement=Placement((east, north + o.frame.chainage_m))) for o in outcomes(20)]
     placed = [FrameOutcome(frame, "ok", "", footprint(frame)) for frame in frames]
     sections = with_pattern_areas(make_sections(placed, cracks), networks)
-    write_products(SurveyResult(MAP, tuple(placed), cracks, sections, (), networks), tmp_path, run_info={})
+    write_products(SurveyResult(MAP, Outcomes.of(placed), cracks, sections, (), networks), tmp_path, run_info={})
     layer = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="patterns")
     assert layer.geometry.area.tolist() == pytest.approx([9 * 0.16], rel=1e-6)
     assert layer.crs == CRS.from_epsg(32722)
@@ -162,7 +163,7 @@ def test_a_pattern_around_a_hole_keeps_it(tmp_path: Path) -> None:
     (pattern,) = patterns_of(edges, settings=NetworkSettings(max_cell_m=0.25))[1]
     assert (pattern.cell_count, len(pattern.holes_xy)) == (12, 1)
     assert pattern.area_m2 == pytest.approx(12 * 0.04, rel=1e-6)
-    result = SurveyResult(MAP, (), tuple(edges), (), (), (pattern,))
+    result = SurveyResult(MAP, Outcomes.of(()), tuple(edges), (), (), (pattern,))
     write_products(result, tmp_path, run_info={})
     (polygon,) = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="patterns").geometry
     assert polygon.area == pytest.approx(0.48, rel=1e-6) and len(polygon.interiors) == 1

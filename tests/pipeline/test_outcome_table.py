@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,21 +15,8 @@ from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.along import LEAST_SCALE, Drive, Routing, frames_along_route
 from crackmap.pipeline.assembly.kept import KeptRows, copies, picture_of
 from crackmap.pipeline.frame_table import Joined, in_columns
-from crackmap.pipeline.journal import JournalRow
-from crackmap.pipeline.outcome_table import (
-    SOURCE_NAMES,
-    STATUS_NAMES,
-    OutcomeColumns,
-    Outcomes,
-    at_places,
-    corrected_count,
-    keys_of_outcomes,
-    lost_of,
-    mask_names_of,
-    outcomes_of,
-    places_by_recording,
-    status_counts,
-)
+from crackmap.pipeline.journal import CORRECTED, JournalRow
+from crackmap.pipeline.outcome_table import SOURCE_NAMES, STATUS_NAMES, Outcomes
 from crackmap.pipeline.records import Frame, FrameOutcome, Placement
 
 PLANE = GroundPlane.from_gsd(gsd_mm=2.0, size_wh_px=(100, 50))
@@ -48,21 +36,6 @@ def made(count: int = 2500) -> list[FrameOutcome]:
     ]  # fmt: skip
 
 
-def as_columns(outcomes: list[FrameOutcome]) -> Outcomes:
-    outlined = np.array([len(one.footprint_xy) > 0 for one in outcomes], bool)
-    outlines_xy = np.full((len(outcomes), 4, 2), np.nan)
-    for place in np.flatnonzero(outlined):
-        outlines_xy[place] = outcomes[place].footprint_xy
-    columns = OutcomeColumns(
-        np.array([STATUS_NAMES.index(one.status) for one in outcomes], np.uint8),
-        {place: one.reason for place, one in enumerate(outcomes) if one.reason}, outlines_xy, outlined,
-        np.array([one.segmented_share for one in outcomes]), np.array([one.crack_count for one in outcomes], np.int64),
-        np.array([one.mask_name for one in outcomes], np.dtypes.StringDType()),
-        np.array([SOURCE_NAMES.index(one.source) for one in outcomes], np.uint8),
-    )  # fmt: skip
-    return Outcomes([one.frame for one in outcomes], columns)
-
-
 def plain(outcome: FrameOutcome) -> tuple[object, ...]:
     values = (outcome.status, outcome.reason, outcome.segmented_share, outcome.crack_count, outcome.mask_name)
     return (outcome.frame, outcome.footprint_xy.tolist(), *values, outcome.source)
@@ -70,7 +43,7 @@ def plain(outcome: FrameOutcome) -> tuple[object, ...]:
 
 def test_columns_give_back_the_outcomes_they_were_made_of_in_every_way_of_looking() -> None:
     outcomes = made()
-    columns, expected = as_columns(outcomes), list(map(plain, outcomes))
+    columns, expected = Outcomes.of(outcomes), list(map(plain, outcomes))
     assert list(map(plain, columns)) == expected and len(columns) == len(outcomes)
     assert [plain(columns[place]) for place in (0, 1024, -1)] == [expected[0], expected[1024], expected[-1]]
     assert list(map(plain, columns[1000:1100:7])) == expected[1000:1100:7]
@@ -82,18 +55,20 @@ def test_columns_give_back_the_outcomes_they_were_made_of_in_every_way_of_lookin
 
 def test_what_is_asked_of_columns_is_what_is_asked_of_their_outcomes() -> None:
     outcomes = made(100)
-    columns = as_columns(outcomes)
-    assert status_counts(columns) == status_counts(outcomes)
-    assert list(map(plain, lost_of(columns))) == list(map(plain, lost_of(outcomes)))
-    assert {one.status for one in lost_of(columns)} == set(STATUS_NAMES) - {"ok", "no_crack"}
-    assert places_by_recording(columns) == places_by_recording(outcomes)
-    assert corrected_count(columns) == corrected_count(outcomes) > 0
-    assert mask_names_of(columns) == mask_names_of(outcomes)
-    assert list(keys_of_outcomes(columns)) == keys_of_outcomes(outcomes)
-    for some in (outcomes_of(columns, {"3.jpg", "70.jpg", "x"}), outcomes_of(outcomes, {"3.jpg", "70.jpg", "x"})):
-        assert {key: plain(one) for key, one in some.items()} == {f"{n}.jpg": plain(outcomes[n]) for n in (3, 70)}
+    columns = Outcomes.of(outcomes)
+    assert columns.status_counts == Counter(one.status for one in outcomes)
+    assert list(map(plain, columns.lost())) == [plain(one) for one in outcomes if one.lost]
+    assert {one.status for one in columns.lost()} == set(STATUS_NAMES) - {"ok", "no_crack"}
+    assert {name: places.tolist() for name, places in columns.places_by_recording.items()} == {
+        f"R{rest}": list(range(rest, 100, 3)) for rest in range(3)
+    }
+    assert columns.corrected_count == sum(one.source == CORRECTED for one in outcomes) > 0
+    assert columns.mask_names == [one.mask_name for one in outcomes if one.mask_name]
+    assert list(columns.keys) == [one.frame.key for one in outcomes]
+    some = columns.of_keys({"3.jpg", "70.jpg", "x"})
+    assert {key: plain(one) for key, one in some.items()} == {f"{n}.jpg": plain(outcomes[n]) for n in (3, 70)}
     for places in ((), (4,), range(20, 60), (2, 3, 5, 8)):
-        assert list(map(plain, at_places(columns, places))) == [plain(outcomes[place]) for place in places]
+        assert list(map(plain, columns.at(places))) == [plain(outcomes[place]) for place in places]
 
 
 def test_stretches_of_frames_in_several_parts_are_the_frames_and_their_recordings() -> None:
@@ -108,7 +83,7 @@ def test_stretches_of_frames_in_several_parts_are_the_frames_and_their_recording
 
 def test_an_outline_that_is_handed_out_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        as_columns(made(2))[1].footprint_xy[0] = 0.0
+        Outcomes.of(made(2))[1].footprint_xy[0] = 0.0
 
 
 def test_kept_rows_hold_what_rows_say_and_nothing_where_there_is_none(tmp_path: Path) -> None:

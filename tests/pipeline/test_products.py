@@ -18,25 +18,24 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import pytest
-import rasterio
 from drawn_surveys import HOSTILE, MAP, ROAD, SHEET, drawn_crack, survey
 from geopandas.testing import assert_geodataframe_equal
 from pyproj import CRS
 
 from crackmap.calibration.errors import CrackmapError, StorageError
-from crackmap.calibration.plane import GroundLimits, GroundPlane
+from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.merge import MergeSettings, merge_cracks
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.products import vectors
 from crackmap.pipeline.products.geojson import cut_at_antimeridian
-from crackmap.pipeline.products.masks import mask_name, write_mask_cog
 from crackmap.pipeline.products.notes import OVERLAP_NOTE, RASTER_NOTE, all_notes
 from crackmap.pipeline.products.publish import TEMPORARY_PREFIX, publish_bytes
 from crackmap.pipeline.products.write import write_products
 from crackmap.pipeline.profiles import load_profile, profile_table
-from crackmap.pipeline.records import Frame, FrameOutcome, Placement, SurveyResult
+from crackmap.pipeline.records import Frame, FrameOutcome, Placement
 from crackmap.pipeline.report_pictures import FramePicture
 from crackmap.pipeline.sections import footprint, make_sections
-from crackmap.stages.records import CrackMask
+from crackmap.pipeline.survey_result import SurveyResult
 
 INFO = {"command": "crackmap run x", "crackmap": "0.1.0", "settings": {"b": 1, "a": 2}}
 
@@ -157,7 +156,7 @@ def test_a_line_across_the_antimeridian_is_cut_there():
 
 @pytest.mark.parametrize("output", [ROAD, SHEET, MAP])
 def test_an_empty_survey_gives_valid_empty_products(tmp_path, output):
-    write_products(SurveyResult(output, (), (), ()), tmp_path, run_info={})
+    write_products(SurveyResult(output, Outcomes.of(()), (), ()), tmp_path, run_info={})
     for layer, kind in (("cracks", "LineString"), ("sections", "Polygon"), ("frames", "Polygon")):
         info = pyogrio.read_info(tmp_path / "crackmap.gpkg", layer=layer)
         assert (info["features"], info["geometry_type"]) == (0, kind)
@@ -188,7 +187,7 @@ def rasters(*origins, azimuth=0.0, skip=()) -> SurveyResult:
     merged = merge_cracks([f for f, _ in per_frame], lambda frame: of[frame.key], settings=MergeSettings())
     cracks = tuple(merged.cracks())
     outcomes = [FrameOutcome(f, "skipped" if i in skip else "ok", "", footprint(f)) for i, f in enumerate(frames)]
-    return SurveyResult(MAP, tuple(outcomes), cracks, make_sections(outcomes, cracks, output=MAP))
+    return SurveyResult(MAP, Outcomes.of(outcomes), cracks, make_sections(outcomes, cracks, output=MAP))
 
 
 def test_rasters_have_no_direction_of_travel_in_any_product(tmp_path):
@@ -237,7 +236,7 @@ def test_a_survey_on_a_track_carries_only_its_own_notes():
 def test_a_section_nobody_saw_is_a_row_without_geometry(tmp_path):
     result = survey(ROAD, frames=4)
     far = replace(result.outcomes[0].frame, key="far.jpg", chainage_m=1000.0, placement=Placement((0.0, 1000.0)))
-    outcomes = (*result.outcomes, FrameOutcome(far, "no_crack", "", footprint(far)))
+    outcomes = Outcomes.of([*result.outcomes, FrameOutcome(far, "no_crack", "", footprint(far))])
     sections = make_sections(outcomes, result.cracks)
     write_products(replace(result, outcomes=outcomes, sections=sections), tmp_path, run_info=INFO)
     table = pyogrio.read_dataframe(tmp_path / "crackmap.gpkg", layer="sections")
@@ -276,7 +275,7 @@ class _Collector(HTMLParser):
 def test_hostile_names_are_harmless_in_every_product(tmp_path):
     result = survey(ROAD, names=HOSTILE, frames=6)
     flagged = [FrameOutcome(o.frame, "skipped", "=1+1 <script>x</script>", o.footprint_xy) for o in result.outcomes]
-    result = SurveyResult(ROAD, tuple(flagged), result.cracks, result.sections, ("<script>alert(2)</script>",))
+    result = SurveyResult(ROAD, Outcomes.of(flagged), result.cracks, result.sections, ("<script>alert(2)</script>",))
     write_products(
         result,
         tmp_path,
@@ -352,7 +351,7 @@ def test_run_json_counts_every_frame_and_hashes_every_product(road):
 def test_a_frame_counted_twice_is_refused(tmp_path):
     result = survey(ROAD, frames=2)
     with pytest.raises(CrackmapError, match="each frame once"):
-        write_products(SurveyResult(ROAD, result.outcomes * 2, (), ()), tmp_path, run_info={})
+        write_products(SurveyResult(ROAD, Outcomes.of([*result.outcomes] * 2), (), ()), tmp_path, run_info={})
 
 
 def test_what_cannot_be_written_names_path_and_remedy_and_leaves_the_old_file(tmp_path, monkeypatch):
@@ -372,102 +371,13 @@ def test_what_cannot_be_written_names_path_and_remedy_and_leaves_the_old_file(tm
 def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path):
     (tmp_path / "out").write_text("x")
     with pytest.raises(StorageError, match="out"):
-        write_products(SurveyResult(ROAD, (), (), ()), tmp_path / "out", run_info={})
+        write_products(SurveyResult(ROAD, Outcomes.of(()), (), ()), tmp_path / "out", run_info={})
 
 
 def test_left_overs_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / f"{TEMPORARY_PREFIX}99-x.gpkg-journal").write_bytes(b"half")
-    write_products(SurveyResult(ROAD, (), (), ()), tmp_path, run_info={})
+    write_products(SurveyResult(ROAD, Outcomes.of(()), (), ()), tmp_path, run_info={})
     assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
-
-
-def oblique() -> GroundPlane:
-    """2 m above the road, 20 degrees down; 1280 x 960 px."""
-    a, focal = np.deg2rad(20.0), 900.0
-    rotation = np.array([[1.0, 0, 0], [0, -np.sin(a), -np.cos(a)], [0, np.cos(a), -np.sin(a)]])
-    intrinsics = np.array([[focal, 0, 640], [0, focal, 480], [0, 0, 1]])
-    shift = -rotation @ np.array([0.0, 0.0, 2.0])
-    homography = np.linalg.inv(intrinsics @ np.column_stack([rotation[:, 0], rotation[:, 1], shift]))
-    homography *= np.sign((homography @ [640, 960, 1.0])[2])
-    return GroundPlane(homography, (1280, 960), GroundLimits(lateral_m=(-2.0, 2.0)))
-
-
-def dotted(size, dots) -> CrackMask:
-    probability = np.zeros((size[1], size[0]))
-    for x, y in dots:
-        probability[y - 4 : y + 5, x - 4 : x + 5] = 1.0
-    return CrackMask.from_dense(probability)
-
-
-PLACED = Placement((512345.5, 6712345.25), 123.0)
-
-
-@pytest.mark.parametrize(
-    ("ground", "strip", "dots"),
-    [
-        (GroundPlane.from_gsd(gsd_mm=2.0, size_wh_px=(1280, 960)), None, [(100, 50), (700, 480), (1200, 900)]),
-        (GroundPlane.from_gsd(gsd_mm=(1.0, 3.0), size_wh_px=(1280, 960)), (0.2, 2.0), [(640, 480), (20, 900)]),
-        (oblique(), (3.0, 7.0), [(640, 500), (400, 600), (900, 480)]),
-        (None, None, [(100, 50), (700, 480)]),
-    ],
-    ids=["square pixels", "line scan", "perspective", "no scale"],
-)
-def test_a_mask_lies_where_its_lines_lie(tmp_path, ground, strip, dots):
-    frame = Frame("a.jpg", "a.jpg", (1280, 960), "R", PLACED, 0.0, ground, strip)
-    write_mask_cog(tmp_path / "m.tif", dotted((1280, 960), dots), frame=frame, output=MAP)
-    centres = np.array(dots) + 0.5
-    local = ground.to_ground_xy_m(centres) if ground else centres * [1, -1] + [0, 960]
-    expected = PLACED.to_output_xy(local)
-    with rasterio.open(tmp_path / "m.tif") as file:
-        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert (file.count, file.dtypes[0], file.nodata) == (1, "uint8", None)
-        assert file.crs == rasterio.crs.CRS.from_epsg(32722)
-        values = file.read(1)
-        for x, y in expected:
-            column, row, _ = np.linalg.inv(np.reshape(file.transform, (3, 3))) @ [x, y, 1.0]
-            window = values[max(0, int(row) - 40) : int(row) + 40, max(0, int(column) - 40) : int(column) + 40]
-            assert values[int(row), int(column)] == 255
-            rows, columns = np.nonzero(window > 127)
-            middle = (columns.mean() + 0.5 + max(0, int(column) - 40), rows.mean() + 0.5 + max(0, int(row) - 40))
-            assert np.hypot(middle[0] - column, middle[1] - row) < 1.0
-
-
-def test_a_perspective_mask_covers_the_strip_at_its_finest_pixel_size(tmp_path):
-    ground = oblique()
-    frame = Frame("a.jpg", "a.jpg", (1280, 960), "R", Placement((0.0, 0.0)), 0.0, ground, (3.0, 7.0))
-    write_mask_cog(tmp_path / "m.tif", dotted((1280, 960), [(640, 500)]), frame=frame, output=ROAD)
-    with rasterio.open(tmp_path / "m.tif") as file:
-        np.testing.assert_allclose(file.bounds, [-2.0, 3.0, 2.0, 7.0], atol=file.res[0])
-        finest = ground.gsd_mm(ground.to_pixel_xy([[0.0, 3.0]])).min() / 1e3
-        assert file.res[0] == pytest.approx(finest, rel=0.01)
-        assert max(file.shape) <= 4096
-
-
-def test_overviews_keep_a_thin_crack_visible(tmp_path):
-    probability = np.zeros((4096, 4096), np.float32)
-    probability[:, 2000:2002] = 1.0
-    frame = Frame("a.tif", "a.tif", (4096, 4096), "R", Placement((0.0, 0.0)))
-    write_mask_cog(tmp_path / "m.tif", CrackMask.from_dense(probability), frame=frame, output=SHEET)
-    with rasterio.open(tmp_path / "m.tif") as file:
-        assert file.overviews(1) == [2, 4, 8]
-        assert file.read(1, out_shape=(512, 512)).max() > 100
-
-
-def test_a_mask_without_cracks_and_one_nobody_sees_are_valid_files(tmp_path):
-    empty = CrackMask((1280, 960), {}, 0)
-    for number, strip in enumerate([(3.0, 7.0), (900.0, 990.0)]):
-        frame = Frame("a.jpg", "a.jpg", (1280, 960), "R", Placement((0.0, 0.0)), 0.0, oblique(), strip)
-        write_mask_cog(tmp_path / f"{number}.tif", empty, frame=frame, output=ROAD)
-        with rasterio.open(tmp_path / f"{number}.tif") as file:
-            assert not file.read(1).any()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tif", "1.tif"]
-
-
-def test_mask_names_are_safe_and_differ_with_the_key():
-    keys = [*HOSTILE, "a/b.jpg", "a_b.jpg", "a/b.png", "x" * 255 + ".jpg", "../../etc/passwd", "日本.jpg"]
-    names = [mask_name(key) for key in keys]
-    assert len({name.lower() for name in names}) == len(keys)
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,120}\.tif", name) for name in names)
 
 
 def test_profiles_are_tables_layers_and_a_part_of_the_report(tmp_path):

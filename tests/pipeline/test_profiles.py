@@ -10,6 +10,7 @@ import pytest
 from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline.networks import with_pattern_areas
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.profiles import (
     ProfileTable,
     common_length_m,
@@ -26,10 +27,10 @@ from crackmap.pipeline.records import (
     Placement,
     RoadCrack,
     RoadNetwork,
-    SurveyResult,
 )
 from crackmap.pipeline.section_lists import ListedSection
 from crackmap.pipeline.sections import footprint, make_sections
+from crackmap.pipeline.survey_result import SurveyResult
 
 OUTPUT = OutputFrame(CoordinateKind.ROAD, "WKT")
 GROUND = GroundPlane.from_gsd(gsd_mm=4.0, size_wh_px=(1000, 1250))
@@ -74,7 +75,7 @@ def counted(name: str, cracks, networks=(), *, outcomes=None, length_m=100.0, li
     outcomes = frames() if outcomes is None else outcomes
     sections = make_sections(outcomes, cracks, length_m=length_m, listed=listed)
     sections = with_pattern_areas(sections, networks)
-    result = SurveyResult(OUTPUT, tuple(outcomes), tuple(cracks), sections, (), tuple(networks))
+    result = SurveyResult(OUTPUT, Outcomes.of(outcomes), tuple(cracks), sections, (), tuple(networks))
     lane = options.pop("lane_width_m", None)
     return profile_table(*load_profile(name, lane_width_m=lane), result, listed=listed is not None, **options)
 
@@ -349,7 +350,7 @@ def test_a_raster_has_no_lengths_by_direction_or_place():
     outcomes = [FrameOutcome(frame, "ok", "", footprint(frame))]
     crack = replace(line((0.5, 1), (0.5, 4)), chainage_at_m=None, chainage_from_m=None, chainage_to_m=None)
     output = OutputFrame(CoordinateKind.MAP, "WKT")
-    result = SurveyResult(output, tuple(outcomes), (crack,), make_sections(outcomes, [crack], output=output))
+    result = SurveyResult(output, Outcomes.of(outcomes), (crack,), make_sections(outcomes, [crack], output=output))
     row = only(profile_table(*load_profile("plain"), result))
     assert (row["long_m"], row["counted_m"]) == (None, pytest.approx(3.0))
     row = only(profile_table(*load_profile("aashto-r85"), result))

@@ -141,7 +141,8 @@ def test_hostile_file_names_do_nothing(opened, tmp_path):
 
 
 def test_an_empty_survey_opens(opened, tmp_path):
-    from crackmap.pipeline.records import SurveyResult
+    from crackmap.pipeline.outcome_table import Outcomes
+    from crackmap.pipeline.survey_result import SurveyResult
 
-    write_products(SurveyResult(MAP, (), (), ()), tmp_path, run_info={})
+    write_products(SurveyResult(MAP, Outcomes.of(()), (), ()), tmp_path, run_info={})
     assert "Crack survey report" in opened(tmp_path / "report.html").inner_text("h1")

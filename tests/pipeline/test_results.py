@@ -22,20 +22,13 @@ from crackmap.calibration.errors import InputError
 from crackmap.calibration.plane import GroundPlane
 from crackmap.pipeline import open_results
 from crackmap.pipeline.journal import open_journal
+from crackmap.pipeline.outcome_table import Outcomes
 from crackmap.pipeline.placing import PIXELS, RECORDING_APART_M, ROAD_WKT
 from crackmap.pipeline.products.masks import mask_name, write_mask_cog
 from crackmap.pipeline.products.styles import COLOURS
 from crackmap.pipeline.products.write import write_products
-from crackmap.pipeline.records import (
-    CoordinateKind,
-    Frame,
-    FrameOutcome,
-    OutputFrame,
-    Placement,
-    RoadCrack,
-    Section,
-    SurveyResult,
-)
+from crackmap.pipeline.records import CoordinateKind, Frame, FrameOutcome, OutputFrame, Placement, RoadCrack, Section
+from crackmap.pipeline.survey_result import SurveyResult
 from crackmap.stages.records import BLOCK_PX, CrackMask
 
 ROAD = OutputFrame(CoordinateKind.ROAD, ROAD_WKT)
@@ -82,7 +75,9 @@ def written(out: Path, output: OutputFrame, cracks, sections) -> Path:
         FrameOutcome(seen, "ok", "", np.array(box(-1, 0, 1, 5), float), 0.5, len(cracks), name),
         FrameOutcome(lost, "skipped", "cut off"),
     )
-    write_products(SurveyResult(output, outcomes, tuple(cracks), tuple(sections)), out, run_info={"crackmap": "0.1.0"})
+    write_products(
+        SurveyResult(output, Outcomes.of(outcomes), tuple(cracks), tuple(sections)), out, run_info={"crackmap": "0.1.0"}
+    )
     return out
 
 
