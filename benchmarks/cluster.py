@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from crackmap.pipeline.cluster.crew import ClusterSettings, Crew
-from crackmap.pipeline.frame import StageSettings, load_stages
+from crackmap.pipeline.frame import StageSettings
 from crackmap.pipeline.journal import JournalRow, open_journal
+from crackmap.pipeline.nets import load_stages
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import Survey, read_survey
 

@@ -12,7 +12,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from crackmap.pipeline.frame import StageSettings, find_mask, load_stages
+from crackmap.pipeline.frame import StageSettings, find_mask
+from crackmap.pipeline.nets import load_stages
 from crackmap.stages import openvino_engine, runtime
 from crackmap.stages.datasets.sources import load_split
 from crackmap.stages.measure.measure import measure

@@ -18,8 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from crackmap.pipeline.frame import StageSettings, load_stages
+from crackmap.pipeline.frame import StageSettings
 from crackmap.pipeline.loading import LoadLimits
+from crackmap.pipeline.nets import load_stages
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.stages.processors import cpu_count

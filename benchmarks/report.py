@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.throughput import dnit_survey
-from crackmap.pipeline.frame import load_stages
+from crackmap.pipeline.nets import load_stages
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.pipeline.synthetic import SyntheticSettings, write_survey

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from crackmap.pipeline.frame import weights_of
+from crackmap.pipeline.nets import weights_of
 from crackmap.stages.datasets.sources import load_split
-from crackmap.stages.detect.detector import Detector, DetectSettings
+from crackmap.stages.detect.detector import Detector
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.measure.skeleton import thin
 from crackmap.stages.regions import cells_of_regions, pixels_of_cells
-from crackmap.stages.screen.screener import Screener, ScreenSettings, windows_to_detect
+from crackmap.stages.screen.patches import windows_to_detect
+from crackmap.stages.screen.screener import Screener
+from crackmap.stages.screen.settings import ScreenSettings
 from crackmap.stages.tiling import ArraySource, Window
 
 MARGIN_PX = 16.0

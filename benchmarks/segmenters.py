@@ -24,7 +24,8 @@ from crackmap.calibration.errors import InputError
 from crackmap.pipeline.evaluating.segment import evaluate_segment
 from crackmap.stages.presets import preset_called
 from crackmap.stages.segment.nets import SegmentConfig, build_segment_net
-from crackmap.stages.segment.segmenter import CRACK, Segmenter
+from crackmap.stages.segment.segmenter import Segmenter
+from crackmap.stages.segment.settings import CRACK
 from crackmap.stages.training.loop import RECORD, TrainingConfig
 from crackmap.stages.training.run import TrainingRun, parameter_count, to_json, train
 from crackmap.stages.weights import read_weights

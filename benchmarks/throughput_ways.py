@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from crackmap.pipeline.frame import Stages, StageSettings, find_mask, load_stages
+from crackmap.pipeline.frame import Stages, StageSettings, find_mask
 from crackmap.pipeline.images import open_image
+from crackmap.pipeline.nets import load_stages
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import Survey, read_survey
 from crackmap.stages.datasets.sources import load_split

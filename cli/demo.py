@@ -24,7 +24,7 @@ def command(out: Path, seed: int, detect_weights: Path | None, segment_weights: 
     """
     from crackmap.cli.run import print_summary
     from crackmap.pipeline.demo import compare, comparison_table
-    from crackmap.pipeline.frame import load_stages
+    from crackmap.pipeline.nets import load_stages
     from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
     from crackmap.pipeline.survey import read_survey
     from crackmap.pipeline.synthetic import SyntheticSettings, write_survey

@@ -24,7 +24,7 @@ def command(
 ) -> int:  # fmt: skip
     """List the regions of IMAGE... (files or folders) that may hold cracks."""
     from crackmap.pipeline import single
-    from crackmap.stages.detect.detector import DetectSettings
+    from crackmap.stages.detect.settings import DetectSettings
 
     settings = DetectSettings() if score is None else DetectSettings(score=score)
     reports, failed = single.detect_images(

@@ -53,7 +53,7 @@ def segment(
 ) -> None:  # fmt: skip
     """Pixel scores of the segmenter: crack, sealed crack where labelled, and what else is called crack."""
     from crackmap.pipeline.evaluating.segment import evaluate_segment, segmentation_report, segmentation_table
-    from crackmap.pipeline.frame import weights_of
+    from crackmap.pipeline.nets import weights_of
     from crackmap.stages.segment.segmenter import Segmenter
 
     segmenter = Segmenter.load(weights_of("segment", segment_weights), device)
@@ -82,7 +82,8 @@ def detect(
 ) -> None:  # fmt: skip
     """Boxes of the detector, and what share of crack length and image area it passes on, at one score and at all."""
     from crackmap.pipeline.evaluating.detect import detection_report, detection_table, evaluate_detect
-    from crackmap.pipeline.frame import StageSettings, weights_of
+    from crackmap.pipeline.frame import StageSettings
+    from crackmap.pipeline.nets import weights_of
     from crackmap.stages.detect.detector import Detector
 
     detector, settings = Detector.load(weights_of("detect", detect_weights), device), StageSettings()
@@ -125,7 +126,7 @@ def screen(
 ) -> None:  # fmt: skip
     """The patch classifier: confusion matrix, AUC, and whether its heat lies on the crack."""
     from crackmap.pipeline.evaluating.screen import evaluate_screen, screen_report, screen_table
-    from crackmap.pipeline.frame import weights_of
+    from crackmap.pipeline.nets import weights_of
     from crackmap.stages.screen.screener import Screener
 
     screener = Screener.load(weights_of("screen", screen_weights), device)
@@ -168,7 +169,8 @@ def false_cracks(
       crackmap evaluate false-cracks --set dnit --split val   windows of real frames without any label
     """
     from crackmap.pipeline.evaluating import false_cracks as module
-    from crackmap.pipeline.frame import StageSettings, load_stages
+    from crackmap.pipeline.frame import StageSettings
+    from crackmap.pipeline.nets import load_stages
 
     if data_set is not None and kinds:
         raise click.UsageError("--kind belongs to drawn surfaces; leave it or --set out")
@@ -201,7 +203,7 @@ def widths(
 ) -> None:
     """Width of drawn cracks by the net's probabilities, by class of true width."""
     from crackmap.pipeline.evaluating.widths import evaluate_widths, width_report, width_table
-    from crackmap.pipeline.frame import weights_of
+    from crackmap.pipeline.nets import weights_of
     from crackmap.stages.segment.segmenter import Segmenter
 
     segmenter = Segmenter.load(weights_of("segment", segment_weights), device)
@@ -236,8 +238,9 @@ def measure(
       crackmap evaluate measure --gsd 1,2.5 --mask exact
     """
     from crackmap.pipeline.evaluate_measure import evaluate_measure
-    from crackmap.pipeline.frame import StageSettings, load_stages
+    from crackmap.pipeline.frame import StageSettings
     from crackmap.pipeline.geometry_errors import report, table
+    from crackmap.pipeline.nets import load_stages
     from crackmap.pipeline.synthetic import SyntheticSettings
 
     if camera == "forward" and gsd_mm is not None:

@@ -65,7 +65,8 @@ def command(
             "--masks-only says that the images are masks, --mask gives a mask beside an image: choose one"
         )
     from crackmap.pipeline import single
-    from crackmap.pipeline.frame import StageSettings, load_stages
+    from crackmap.pipeline.frame import StageSettings
+    from crackmap.pipeline.nets import load_stages
     from crackmap.pipeline.single_report import measure_table
 
     stages = None

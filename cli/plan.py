@@ -26,6 +26,7 @@ from crackmap.cli.progress import frame_progress
 from crackmap.cli.types import CountsType
 
 if TYPE_CHECKING:
+    from crackmap.pipeline.frame import Stages
     from crackmap.pipeline.planning import Plan, Timing
     from crackmap.pipeline.planning.estimate import Range
 
@@ -79,7 +80,6 @@ def command(
     crackmap plan survey --sample 64 --price-per-hour 2.40   a narrower range, and costs
     crackmap plan survey --sample 0 --json                   only count, for scripts
     """
-    from crackmap.pipeline import frame
     from crackmap.pipeline.frame import StageSettings
     from crackmap.pipeline.loading import LoadLimits
     from crackmap.pipeline.planning import PlanOptions, make_plan
@@ -95,6 +95,13 @@ def command(
     stages = StageSettings(
         measure=MeasureSettings(gamma=found.config.image.gamma), segment_everything=segment_everything
     )
+
+    def load() -> Stages:
+        from crackmap.pipeline.nets import load_stages
+
+        return load_stages(stages, detect_weights=detect_weights, segment_weights=segment_weights, device=device,
+                           engine=engine, streams=workers)  # fmt: skip
+
     options = PlanOptions(
         sample, machines, workers, storage_mb_s and storage_mb_s * 1e6, price_per_hour, out, max_unreadable / 100,
         LoadLimits(pixels=max_mpx * 10**6),
@@ -102,8 +109,7 @@ def command(
     with frame_progress("Measuring a sample", 0) as progress:
         plan = make_plan(
             found,
-            lambda: frame.load_stages(stages, detect_weights=detect_weights, segment_weights=segment_weights,
-                                      device=device, engine=engine, streams=workers),
+            load,
             RunSettings(stages, section_length_m=section_length_m, strips=strips), options,
             begun_s=begun_s, progress=progress, warn=lambda text: echo(f"Warning: {text}", err=True),
         )  # fmt: skip

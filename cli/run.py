@@ -85,13 +85,13 @@ def command(
     crackmap run s3://roads/a7 -o s3://roads/out   in a bucket (pip install 'crackmap[s3]')
     """
     from crackmap.pipeline.cluster.crew import Crew
-    from crackmap.pipeline.frame import StageSettings, load_stages
+    from crackmap.pipeline.frame import StageSettings
     from crackmap.pipeline.loading import LoadLimits
     from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
     from crackmap.pipeline.storage.staging import working_copy
     from crackmap.pipeline.survey import read_survey
     from crackmap.stages.measure.settings import MeasureSettings
-    from crackmap.stages.screen.screener import ScreenSettings
+    from crackmap.stages.screen.settings import ScreenSettings
 
     if screen_weights is not None and not screen:
         raise click.UsageError("--screen-weights are used with --screen only")
@@ -107,6 +107,9 @@ def command(
         ),
         section_length_m=section_length_m, strips=strips, shapefile=shapefile,
     )  # fmt: skip
+    # It takes PyTorch along, for which nobody with a wrong description need wait.
+    from crackmap.pipeline.nets import load_stages
+
     cluster = cluster_settings(executor, address, workers, gpus_per_worker)
     load = partial(
         load_stages, settings.stages, detect_weights=_absolute(detect_weights),

@@ -32,7 +32,7 @@ def command(
     """
     from crackmap.pipeline.explain import screen_images
     from crackmap.pipeline.single import image_paths
-    from crackmap.stages.screen.screener import ScreenSettings
+    from crackmap.stages.screen.settings import ScreenSettings
 
     settings = ScreenSettings() if threshold is None else ScreenSettings(threshold=threshold)
     reports, failed = screen_images(

@@ -22,7 +22,8 @@ def command(
 ) -> int:  # fmt: skip
     """Write masks (probability * 255) of each IMAGE, in its own pixels: NAME_crack.png, NAME_sealed_crack.png."""
     from crackmap.pipeline import single
-    from crackmap.pipeline.frame import StageSettings, load_stages
+    from crackmap.pipeline.frame import StageSettings
+    from crackmap.pipeline.nets import load_stages
 
     stages = load_stages(
         StageSettings(segment_everything=segment_everything),

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crackmap.pipeline.frame import weights_of
+from crackmap.pipeline.nets import weights_of
 from crackmap.pipeline.single import output_path, readable_images, refuse_same_names, write_file
-from crackmap.stages.detect.detector import Detector, DetectSettings
+from crackmap.stages.detect.detector import Detector
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.explain import Heat, detector_heat, grad_cam, normalised
-from crackmap.stages.screen.screener import Screener, ScreenSettings
+from crackmap.stages.screen.screener import Screener
+from crackmap.stages.screen.settings import ScreenSettings
 from crackmap.stages.tiling import ArraySource, Window
 
 Rgb = NDArray[np.uint8]

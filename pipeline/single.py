@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from crackmap.calibration.errors import InputError, StorageError, UnreadableImageError
 from crackmap.calibration.plane import GroundPlane
-from crackmap.pipeline.frame import Stages, process_image, segment_image, weights_of
+from crackmap.pipeline.frame import Stages, process_image, segment_image
 from crackmap.pipeline.images import open_image
 from crackmap.pipeline.labels import labelled_jpeg
 from crackmap.pipeline.mask_files import IMAGE_SUFFIXES, mask_of, masks_of_images, read_mask
+from crackmap.pipeline.nets import weights_of
 from crackmap.pipeline.pictures import overlay_jpeg
 from crackmap.pipeline.single_report import Report, image_report
-from crackmap.stages.detect.detector import Detector, DetectSettings
+from crackmap.stages.detect.detector import Detector
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.measure.measure import measure_dense
 from crackmap.stages.regions import area_share, cells_of_regions
-from crackmap.stages.segment.segmenter import SegmentSettings
+from crackmap.stages.segment.settings import SegmentSettings
 from crackmap.stages.tiling import ArraySource
 
 LONGEST_NAME = 255

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
@@ -26,6 +24,8 @@ class DeviceMemory:
 
 def device_memory() -> DeviceMemory | None:
     """The graphics card of which this process has taken most; None if it has used none."""
+    import torch
+
     if not torch.cuda.is_available() or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     cards = [

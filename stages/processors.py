@@ -6,7 +6,6 @@ import os
 import platform
 
 import cv2
-import torch
 
 _most: int | None = None
 
@@ -20,6 +19,8 @@ def cpu_count() -> int:
 def limit_processors(most: int) -> None:
     """From now on this process uses at most so many: others of its kind compute on the rest of the machine."""
     global _most
+    import torch
+
     _most = max(most, 1)
     torch.set_num_threads(_most)
     cv2.setNumThreads(_most)
@@ -27,4 +28,6 @@ def limit_processors(most: int) -> None:
 
 def processor_kind() -> str:
     """Machine and instructions, «x86_64 AVX512»: another kind may round otherwise."""
+    import torch
+
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

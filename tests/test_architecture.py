@@ -2,6 +2,8 @@
 
 import ast
 import configparser
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,15 @@ def test_command_modules_import_nothing_heavy_at_their_top(path: Path) -> None:
     for name in imported_names(ast.Module(top_imports, [])):
         own = name.startswith(("crackmap.cli", "crackmap.calibration.errors"))
         assert own or name.split(".")[0] in light, name
+
+
+def test_who_asks_what_was_found_does_not_wait_for_pytorch() -> None:
+    modules = [f"crackmap.pipeline.{name}" for name in (
+        "cluster.crew", "comparing.compare", "planning", "results", "review.exporting", "review.importing", "run",
+        "status", "viewing",
+    )]  # fmt: skip
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_setup_cfg_lists_every_package() -> None:

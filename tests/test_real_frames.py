@@ -13,11 +13,12 @@ import rasterio
 from click.testing import CliRunner
 
 from crackmap.cli.main import cli
-from crackmap.pipeline.frame import StageSettings, load_stages
+from crackmap.pipeline.frame import StageSettings
+from crackmap.pipeline.nets import load_stages
 from crackmap.stages.datasets.sources import load_split
-from crackmap.stages.detect.detector import DetectSettings
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.measure.measure import measure
-from crackmap.stages.segment.segmenter import SegmentSettings
+from crackmap.stages.segment.settings import SegmentSettings
 from crackmap.stages.tiling import ArraySource
 
 DATA = Path(os.environ.get("CRACKMAP_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from crackmap.pipeline.evaluating.pictures import Rgb, boxed, drawn_mask, heat, judged_regions, panels, write_png
 from crackmap.pipeline.evaluating.scored import scored_split
 from crackmap.stages import plots
-from crackmap.stages.detect.detector import Detector, DetectSettings
+from crackmap.stages.detect.detector import Detector
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.metrics_bootstrap import Interval
 from crackmap.stages.metrics_detection import (
     LENGTH_WANTED,

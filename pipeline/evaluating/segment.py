@@ -27,7 +27,8 @@ from crackmap.stages.metrics import (
 )
 from crackmap.stages.metrics_bootstrap import Interval, interval, resampled_sums
 from crackmap.stages.metrics_reliability import Reliability, reliability
-from crackmap.stages.segment.segmenter import CRACK, Segmenter, SegmentSettings
+from crackmap.stages.segment.segmenter import Segmenter
+from crackmap.stages.segment.settings import CRACK, SegmentSettings
 from crackmap.stages.tiling import ArraySource
 
 Mask = NDArray[np.bool_]

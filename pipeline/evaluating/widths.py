@@ -18,7 +18,8 @@ from crackmap.stages.metrics_widths import WIDTH_CLASSES_PX, WidthPieces, WidthS
 from crackmap.stages.render.paths import CrackPath, random_crack
 from crackmap.stages.render.scene import coverage, paint_cracks, photograph, regular_crack
 from crackmap.stages.render.surface import procedural_road
-from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
+from crackmap.stages.segment.segmenter import Segmenter
+from crackmap.stages.segment.settings import SegmentSettings
 from crackmap.stages.tiling import ArraySource
 
 SIDE_PX = 384

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -101,11 +102,6 @@ def write_report(
     Raises:
         StorageError: the file could not be written.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["num"] = number
-    template = _asset("report.html.j2")
     metric = result.output.unit == "m"
     densities = [per_metre(section) for section in result.sections]
     drawn, pictured = charts.longest(result.cracks), {picture.key for picture in pictures}
@@ -113,7 +109,7 @@ def write_report(
     on_map = map_item(result, drawn.all)
     bars = charts.orientation_histogram(result.cracks, directed=not result.of_rasters)
     libraries, script = map_library() if on_map is not None else (), _asset("report.js")
-    html = environment.from_string(template).render(
+    html = _template().render(
         result=result,
         summary=summarise(result),
         metric=metric,
@@ -152,6 +148,15 @@ def map_library() -> tuple[str, ...]:
     """The scripts that draw the map: Bokeh's, as they come with its package."""
     folder = files("bokeh").joinpath("server", "static", "js")
     return tuple(folder.joinpath(name).read_text("utf-8") for name in ("bokeh.min.js", "bokeh-api.min.js"))
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["num"] = number
+    return environment.from_string(_asset("report.html.j2"))
 
 
 def _asset(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,35 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crackmap.calibration.errors import WeightsError, require
+from crackmap.calibration.errors import WeightsError
 from crackmap.stages.runtime import Engine, TorchEngine, choose_device, choose_engine, in_batches
 from crackmap.stages.screen.classifier import ScreenConfig, ScreenNet
+from crackmap.stages.screen.patches import even_patches
 from crackmap.stages.tiling import PixelSource, Window
 from crackmap.stages.weights import Weights, net_from
 
 NET = "screen"
 """Name of the architecture in weight files."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScreenSettings:
-    """How the screen stage looks at an image.
-
-    Attributes:
-        threshold: patches below this probability are taken to hold no crack. Low: a crack dropped here is lost for
-            good, a patch too many costs a little time.
-        margin_px: what the detector sees around the patches that are left.
-        batch: patches computed at once; all of one image.
-    """
-
-    threshold: float = 0.2
-    margin_px: int = 64
-    batch: int = 16
-
-    def __post_init__(self) -> None:
-        require(0 <= self.threshold <= 1, "threshold", "from 0 to 1", self.threshold)
-        require(self.margin_px >= 0, "margin_px", "0 or more", self.margin_px)
-        require(self.batch >= 1, "batch", "1 or more", self.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,45 +101,3 @@ class ScreenGraph(nn.Module):
         """(B,) probability that each of the (B, side, side, 3) uint8 RGB images holds a crack."""
         pixels = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
         return torch.sigmoid(self.net(pixels).float())
-
-
-def even_patches(size_wh_px: tuple[int, int], *, patch_px: int) -> list[Window]:
-    """Patches of `patch_px` a side that cover the image, rows first, as few as do; smaller in images smaller than it.
-
-    They keep their size, unlike the tiles of the detector: a classifier was trained at one scale.
-    """
-
-    def starts(length: int) -> list[int]:
-        count = math.ceil(length / patch_px)
-        return [round(i * (length - patch_px) / (count - 1)) for i in range(count)] if count > 1 else [0]
-
-    width, height = size_wh_px
-    side_wh = min(patch_px, width), min(patch_px, height)
-    return [Window(x, y, *side_wh) for y in starts(height) for x in starts(width)]
-
-
-def windows_to_detect(
-    tiles: Sequence[Window], patches: Sequence[Window], cracked: NDArray[np.bool_], *, margin_px: int
-) -> list[Window]:
-    """What is left of the detector's tiles: each cut down to the cracked patches in it, grown by `margin_px`.
-
-    Args:
-        tiles: what the detector would look at.
-        patches: the patches of the image.
-        cracked: (N,) which of them may hold a crack.
-        margin_px: road to show around them.
-
-    Returns:
-        Windows inside the tiles, in their order; none for a tile without a cracked patch.
-    """
-    boxes = np.array([(p.x0, p.y0, p.x1, p.y1) for p in patches], np.int64).reshape(-1, 4)[cracked]
-    left = []
-    for tile in tiles:
-        low, high = np.maximum(boxes[:, :2], (tile.x0, tile.y0)), np.minimum(boxes[:, 2:], (tile.x1, tile.y1))
-        touches = (low < high).all(axis=1)
-        if not touches.any():
-            continue
-        x0, y0 = np.maximum(low[touches].min(axis=0) - margin_px, (tile.x0, tile.y0)).tolist()
-        x1, y1 = np.minimum(high[touches].max(axis=0) + margin_px, (tile.x1, tile.y1)).tolist()
-        left.append(Window(x0, y0, x1 - x0, y1 - y0))
-    return left

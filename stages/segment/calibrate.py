@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from crackmap.calibration.errors import InputError, require
 from crackmap.stages.datasets.sources import Labels
 from crackmap.stages.runtime import inference
-from crackmap.stages.segment.segmenter import CRACK, Segmenter
+from crackmap.stages.segment.segmenter import Segmenter
+from crackmap.stages.segment.settings import CRACK
 from crackmap.stages.tiling import ArraySource, even_tiles
 
 LOGIT_LIMIT, LOGIT_STEP = 16.0, 0.05

@@ -12,43 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crackmap.calibration.errors import WeightsError, require
+from crackmap.calibration.errors import WeightsError
 from crackmap.stages.packing import PackedWindow, pack_windows
 from crackmap.stages.records import BLOCK_PX, CrackMask, Region
 from crackmap.stages.regions import CELL_PX, area_share, cell_grid_shape, cells_of_regions
 from crackmap.stages.runtime import Engine, TorchEngine, choose_device, choose_engine, in_batches
 from crackmap.stages.segment.nets import CONFIGS, SegmentNet, build_segment_net, segment_config
+from crackmap.stages.segment.settings import CRACK, SegmentSettings
 from crackmap.stages.tiling import PixelSource
 from crackmap.stages.weights import Weights, net_from
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentSettings:
-    """How the segment stage looks at an image.
-
-    Attributes:
-        margin_px: regions are grown by this on each side, before they are rounded out to cells. None: on validation
-            frames more passes on area, not length.
-        longest_px: longest side of a window the net sees.
-        context_px: least road around a cell that the net sees. On validation frames F1 is the same with 64, with none
-            crack length changes by 5 to 7 %.
-        batch: windows of one shape that a graphics card computes at once; all of one image.
-    """
-
-    margin_px: float = 0.0
-    longest_px: int = 1152
-    context_px: int = 32
-    batch: int = 8
-
-    def __post_init__(self) -> None:
-        require(self.longest_px % 32 == 0, "longest_px", "a multiple of 32", self.longest_px)
-        require(self.context_px % 32 == 0, "context_px", "a multiple of 32", self.context_px)
-        require(self.batch >= 1, "batch", "1 or more", self.batch)
-
-
-CRACK = "crack"
-SEALED = "sealed_crack"
-"""The class that is measured."""
 
 
 @dataclass(frozen=True, slots=True)

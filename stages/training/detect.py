@@ -14,7 +14,8 @@ from crackmap.calibration.errors import require
 from crackmap.stages.datasets.boxes import boxes_from_mask
 from crackmap.stages.datasets.crops import Crop, CropSource
 from crackmap.stages.detect.retinanet import CRACK_LABEL, RetinaNetConfig, as_input
-from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
+from crackmap.stages.segment.segmenter import Segmenter
+from crackmap.stages.segment.settings import SegmentSettings
 from crackmap.stages.tiling import ArraySource
 from crackmap.stages.training.loop import CrackModule, Task, TrainingConfig
 

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from crackmap.calibration.errors import CrackmapError
 from crackmap.cli.main import COMMANDS, cli
-from crackmap.pipeline import frame as frame_module
+from crackmap.pipeline import nets as nets_module
+from crackmap.pipeline.frame import Stages
 from crackmap.stages.records import Region
 from crackmap.stages.segment.segmenter import Segmenter
 
@@ -43,9 +44,9 @@ def stand_in_nets(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(settings, **_):  # type: ignore[no-untyped-def]
         detector = None if settings.segment_everything else DarkRegions()
         segmenter = Segmenter(DarkIsCrack(), torch.device("cpu"))  # type: ignore[arg-type]
-        return frame_module.Stages(detector, segmenter, settings, {"segment": "stand-in"})  # type: ignore[arg-type]
+        return Stages(detector, segmenter, settings, {"segment": "stand-in"})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(frame_module, "load_stages", load)
+    monkeypatch.setattr(nets_module, "load_stages", load)
 
 
 def invoke(*args: object) -> Result:
@@ -199,7 +200,7 @@ def test_a_folder_without_images_is_refused_with_what_was_looked_for(tmp_path: P
 def test_sections_are_computed_again_without_the_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw(tmp_path / "photos" / "a.png")
     assert invoke("run", tmp_path / "photos", "-o", tmp_path / "out", "--gsd", "1.0").exit_code == 0
-    monkeypatch.setattr(frame_module, "load_stages", None)
+    monkeypatch.setattr(nets_module, "load_stages", None)
     result = invoke("sections", tmp_path / "out", "--length", "50")
     assert result.exit_code == 0, result.output
 

@@ -14,13 +14,13 @@ from faults.harness import draw_survey, stand_ins
 from crackmap.calibration.errors import InputError
 from crackmap.cli.main import cli
 from crackmap.cli.plan import _duration
-from crackmap.pipeline import frame as frame_module
+from crackmap.pipeline import nets as nets_module
 from crackmap.pipeline.planning import plan as plan_module
 
 
 @pytest.fixture(autouse=True)
 def stand_in_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frame_module, "load_stages", lambda settings, **_: stand_ins())
+    monkeypatch.setattr(nets_module, "load_stages", lambda settings, **_: stand_ins())
 
 
 def invoke(*args: object) -> Result:
@@ -75,7 +75,7 @@ def test_json_holds_the_whole_plan_and_too_small_a_disk_is_exit_code_4(
 
 
 def test_counting_alone_needs_no_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frame_module, "load_stages", None)
+    monkeypatch.setattr(nets_module, "load_stages", None)
     result = invoke(on_road(tmp_path / "road", 20), "--sample", 0)
     assert result.return_value == 0, result.output
     (line,) = (line for line in result.output.splitlines() if line.startswith("road "))

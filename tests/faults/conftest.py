@@ -16,7 +16,7 @@ from faults import harness
 from faults.hostile import SECRET, Place, watched
 
 from crackmap.cli.main import main
-from crackmap.pipeline import frame
+from crackmap.pipeline import nets
 
 PATIENCE_S = 45.0
 
@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         found = Place(tmp_path, listener)
         monkeypatch.chdir(tmp_path / "cwd")
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-        monkeypatch.setattr(frame, "load_stages", lambda *_, **__: harness.stand_ins())
+        monkeypatch.setattr(nets, "load_stages", lambda *_, **__: harness.stand_ins())
         yield found
 
 

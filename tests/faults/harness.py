@@ -28,7 +28,7 @@ from crackmap.pipeline.journal import JOURNAL_NAME
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.stages.records import CrackMask, Region
-from crackmap.stages.segment.segmenter import CRACK
+from crackmap.stages.segment.settings import CRACK
 
 NOT_COMPARED = {"timings.json", ".lock", JOURNAL_NAME, f"{JOURNAL_NAME}-wal", f"{JOURNAL_NAME}-shm"}
 """What differs between equal runs, or is the journal, whose rows are compared instead."""

@@ -16,7 +16,8 @@ import pytest
 from faults import clusters, harness
 
 from crackmap.pipeline.cluster.crew import ClusterSettings, Crew
-from crackmap.pipeline.frame import StageSettings, load_stages
+from crackmap.pipeline.frame import StageSettings
+from crackmap.pipeline.nets import load_stages
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.stages.measure.settings import MeasureSettings

@@ -13,7 +13,7 @@ from faults import harness
 
 from crackmap.calibration.errors import InputError
 from crackmap.cli.main import main
-from crackmap.pipeline import frame as frame_module
+from crackmap.pipeline import nets as nets_module
 from crackmap.pipeline.status import run_status
 
 STOPS_WITHIN_S = 10.0
@@ -34,7 +34,7 @@ def command(survey: Path, out: Path, *, seconds_a_frame: float) -> int:
 
     # A test run in the background is told to ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    frame_module.load_stages = load
+    nets_module.load_stages = load
     sys.argv = ["crackmap", "run", str(survey), "-o", str(out), "--gsd", "1.0"]
     try:
         main()

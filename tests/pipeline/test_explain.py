@@ -14,12 +14,15 @@ from crackmap.calibration.errors import InputError, WeightsError
 from crackmap.cli.main import cli
 from crackmap.pipeline.evaluating.screen import evaluate_screen, screen_report, screen_table
 from crackmap.pipeline.explain import screen_images, screener_picture_heat, tinted_patches
-from crackmap.pipeline.frame import Stages, StageSettings, load_stages, process_image, weights_of
-from crackmap.stages.detect.detector import Detector, DetectSettings
+from crackmap.pipeline.frame import Stages, StageSettings, process_image
+from crackmap.pipeline.nets import load_stages, weights_of
+from crackmap.stages.detect.detector import Detector
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.records import Region
 from crackmap.stages.screen import screener as screener_module
 from crackmap.stages.screen.classifier import ScreenConfig
-from crackmap.stages.screen.screener import Screener, ScreenSettings
+from crackmap.stages.screen.screener import Screener
+from crackmap.stages.screen.settings import ScreenSettings
 from crackmap.stages.segment.segmenter import Segmenter
 from crackmap.stages.tiling import ArraySource, PixelSource, Window
 
@@ -111,7 +114,7 @@ def test_screening_without_a_detector_is_refused() -> None:
 @pytest.fixture
 def stand_in_classifier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A file that passes for the weights of DarkPatches."""
-    monkeypatch.setattr("crackmap.pipeline.frame.read_weights", lambda path, stage: None)
+    monkeypatch.setattr("crackmap.pipeline.nets.read_weights", lambda path, stage: None)
     monkeypatch.setattr(screener_module.Screener, "load", classmethod(lambda cls, weights, device: dark_screener()))
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"")

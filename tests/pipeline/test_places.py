@@ -54,25 +54,31 @@ def to_map(xy_road: np.ndarray) -> np.ndarray:
     return Placement(ORIGIN, AZIMUTH).to_output_xy(np.asarray(xy_road, float))
 
 
-def photograph(plane: GroundPlane, vehicle_y_m: float) -> np.ndarray:
-    """What a camera sees: dark lines of WIDTH_M on a grey road, edges as soft as a pixel, white sky."""
-    x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5)
-    xy_px = np.column_stack([x.ravel(), y.ravel()])
-    ground = plane.to_ground_xy_m(xy_px)
-    grey = np.full(len(ground), 240.0)
-    road = np.isfinite(ground).all(axis=1)
-    # Only where a crack may be: the rest need not be asked.
-    seen = road & (np.abs(ground[:, 0] + 0.25) < 1.1)
-    pixel_m = np.sqrt(np.abs(np.linalg.det(plane.jacobian_mm(xy_px[seen])))) / 1e3
-    points = shapely.points(ground[seen] + [0.0, vehicle_y_m])
-    cracks = shapely.MultiLineString(list(CRACKS.values()))
-    shapely.prepare(cracks)
-    near = shapely.dwithin(cracks, points, 0.1)
-    covered = np.zeros(len(points))
-    covered[near] = np.clip((WIDTH_M / 2 - shapely.distance(points[near], cracks)) / pixel_m[near] + 0.5, 0.0, 1.0)
-    grey[road] = 160.0
-    grey[seen] -= 120.0 * covered
-    return np.repeat(grey.reshape(SIZE[1], SIZE[0], 1).round().astype(np.uint8), 3, axis=2)
+class View:
+    """What a camera sees from anywhere on the road."""
+
+    def __init__(self, plane: GroundPlane) -> None:
+        x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5)
+        xy_px = np.column_stack([x.ravel(), y.ravel()])
+        ground = plane.to_ground_xy_m(xy_px)
+        self.road = np.isfinite(ground).all(axis=1)
+        # Only where a crack may be: the rest need not be asked.
+        self.seen = self.road & (np.abs(ground[:, 0] + 0.25) < 1.1)
+        self.ground = ground[self.seen]
+        self.pixel_m = np.sqrt(np.abs(np.linalg.det(plane.jacobian_mm(xy_px[self.seen])))) / 1e3
+
+    def photograph(self, vehicle_y_m: float) -> np.ndarray:
+        """Dark lines of WIDTH_M on a grey road, edges as soft as a pixel, white sky."""
+        grey = np.where(self.road, 160.0, 240.0)
+        points = shapely.points(self.ground + [0.0, vehicle_y_m])
+        cracks = shapely.MultiLineString(list(CRACKS.values()))
+        shapely.prepare(cracks)
+        near = shapely.dwithin(cracks, points, 0.1)
+        off = shapely.distance(points[near], cracks)
+        covered = np.zeros(len(points))
+        covered[near] = np.clip((WIDTH_M / 2 - off) / self.pixel_m[near] + 0.5, 0.0, 1.0)
+        grey[self.seen] -= 120.0 * covered
+        return np.repeat(grey.reshape(SIZE[1], SIZE[0], 1).round().astype(np.uint8), 3, axis=2)
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,9 @@ class Vehicle:
         for name, plane in self.cameras.items():
             write_calibration(folder / f"cam{name}.toml", Calibration(SIZE, plane.lens, None, plane))
             (folder / f"images{name}").mkdir()
+            view = View(plane) if drawn else None
             for index in range(FRAMES):
-                image = photograph(plane, index * STEP_M) if drawn else np.full((SIZE[1], SIZE[0], 3), 160, np.uint8)
+                image = view.photograph(index * STEP_M) if view else np.full((SIZE[1], SIZE[0], 3), 160, np.uint8)
                 path = folder / f"images{name}" / f"f_t{index * STEP_M / SPEED_M_S:.3f}.png"
                 path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
             ground = f'method = "file"\ncalibration = "cam{name}.toml"\n'

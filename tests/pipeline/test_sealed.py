@@ -16,7 +16,7 @@ from crackmap.pipeline.networks import find_patterns
 from crackmap.pipeline.records import Frame, FrameOutcome, Placement
 from crackmap.pipeline.sections import footprint, make_sections
 from crackmap.stages.records import Crack, CrackMask
-from crackmap.stages.segment.segmenter import CRACK, SEALED
+from crackmap.stages.segment.settings import CRACK, SEALED
 from crackmap.stages.tiling import ArraySource
 
 SIZE = (600, 400)

@@ -8,8 +8,9 @@ import pytest
 
 from crackmap.calibration.errors import CrackmapError, InputError, OutputLockedError
 from crackmap.pipeline import executor
-from crackmap.pipeline.frame import StageSettings, load_stages
+from crackmap.pipeline.frame import StageSettings
 from crackmap.pipeline.measurers import Measurers
+from crackmap.pipeline.nets import load_stages
 from crackmap.pipeline.run import RunOptions, RunSettings, RunSummary, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.pipeline.synthetic import SyntheticSettings, write_survey

@@ -15,7 +15,7 @@ from crackmap.pipeline.labels import labelled_jpeg
 from crackmap.pipeline.mask_files import mask_of, masks_of_images
 from crackmap.pipeline.single import detect_images, measure_images, segment_images
 from crackmap.pipeline.single_report import image_report, measure_table
-from crackmap.stages.detect.detector import DetectSettings
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.records import Crack
 from crackmap.stages.tiling import ArraySource
 

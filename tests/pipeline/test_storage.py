@@ -23,7 +23,7 @@ from rasterio.transform import from_origin
 from crackmap.calibration.errors import CrackmapError, InputError, OutputLockedError, UnreadableImageError
 from crackmap.cli.main import cli
 from crackmap.pipeline import decoding
-from crackmap.pipeline import frame as frame_module
+from crackmap.pipeline import nets as nets_module
 from crackmap.pipeline.images import open_image, read_fix
 from crackmap.pipeline.records import CHANGED
 from crackmap.pipeline.storage.heads import head_pieces
@@ -348,7 +348,7 @@ gsd_mm = 2.0
 
 
 def invoke(*args: object, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
-    monkeypatch.setattr(frame_module, "load_stages", lambda *_, **__: harness.stand_ins())
+    monkeypatch.setattr(nets_module, "load_stages", lambda *_, **__: harness.stand_ins())
     result = CliRunner().invoke(cli, [str(arg) for arg in args], standalone_mode=False)
     if isinstance(result.exception, CrackmapError | click.ClickException):
         return result.exception.exit_code, str(result.exception)

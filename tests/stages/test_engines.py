@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from crackmap.calibration.errors import DeviceError
-from crackmap.pipeline.frame import StageSettings, load_stages
+from crackmap.pipeline.frame import StageSettings
+from crackmap.pipeline.nets import load_stages
 from crackmap.stages.detect.boxes import best_boxes
-from crackmap.stages.detect.detector import Detector, DetectSettings
+from crackmap.stages.detect.detector import Detector
 from crackmap.stages.detect.retinanet import DetectGraph, RetinaNetConfig, build_retinanet, padded_to_32
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.runtime import TorchEngine, choose_engine, with_norms_folded
-from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
+from crackmap.stages.segment.segmenter import Segmenter
+from crackmap.stages.segment.settings import SegmentSettings
 from crackmap.stages.tiling import ArraySource
 from crackmap.stages.weights import shipped_weights
 

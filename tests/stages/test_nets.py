@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from crackmap.calibration.errors import DeviceError, WeightsError
-from crackmap.stages.detect.detector import Detector, DetectSettings
+from crackmap.stages.detect.detector import Detector
 from crackmap.stages.detect.retinanet import RetinaNetConfig, build_retinanet
+from crackmap.stages.detect.settings import DetectSettings
 from crackmap.stages.records import Region
 from crackmap.stages.runtime import choose_device
 from crackmap.stages.segment import crackseg
-from crackmap.stages.segment.segmenter import Segmenter, SegmentSettings
+from crackmap.stages.segment.segmenter import Segmenter
+from crackmap.stages.segment.settings import SegmentSettings
 from crackmap.stages.tiling import ArraySource
 from crackmap.stages.weights import read_weights, save_weights
 

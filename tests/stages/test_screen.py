@@ -18,7 +18,8 @@ from crackmap.stages.explain import detector_heat, grad_cam, heat_share_on_crack
 from crackmap.stages.metrics_classes import roc_points, score_classes
 from crackmap.stages.presets import PRESETS
 from crackmap.stages.screen.classifier import PUBLISHED_MOBILENETV2, PUBLISHED_RESNET50, ScreenConfig, ScreenNet
-from crackmap.stages.screen.screener import NET, Screener, even_patches, windows_to_detect
+from crackmap.stages.screen.patches import even_patches, windows_to_detect
+from crackmap.stages.screen.screener import NET, Screener
 from crackmap.stages.tiling import ArraySource, Window
 from crackmap.stages.training.loop import TrainingConfig
 from crackmap.stages.training.run import TrainingRun, from_json, train

@@ -9,12 +9,12 @@ import pytest
 from faults import harness
 from reviewing import draw, run
 
-from crackmap.pipeline import frame as frame_module
+from crackmap.pipeline import nets as nets_module
 
 
 @pytest.fixture(autouse=True)
 def stand_in_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frame_module, "load_stages", lambda *_, **__: harness.stand_ins())
+    monkeypatch.setattr(nets_module, "load_stages", lambda *_, **__: harness.stand_ins())
 
 
 @pytest.fixture(scope="module")
