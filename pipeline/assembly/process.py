@@ -9,6 +9,7 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 from typing import Any
 
+from crackmap.pipeline.collecting import no_collection
 from crackmap.pipeline.serving import serve_owner
 
 
@@ -23,7 +24,9 @@ def serve(connection: Connection) -> None:
         work, newly, arguments = connection.recv()
         shared = newly or shared
         try:
-            answer = None if shared is None else (work(*shared, *arguments),)
+            # Most of what a recording is made of is kept until it is done.
+            with no_collection():
+                answer = None if shared is None else (work(*shared, *arguments),)
         except Exception:
             # The owner tries again by itself, and sees what is wrong.
             answer = None
