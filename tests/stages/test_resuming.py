@@ -160,8 +160,13 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_rate(
 
 
 def test_ctrl_c_stays_ctrl_c(pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_after(3, monkeypatch, lambda: train(run_of(pairs), data=None, out=tmp_path), KeyboardInterrupt)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # What a shell starts in the background ignores it from the beginning.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        stop_after(3, monkeypatch, lambda: train(run_of(pairs), data=None, out=tmp_path), KeyboardInterrupt)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "last.ckpt").exists()
 
 
