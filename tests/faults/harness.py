@@ -18,13 +18,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 
 from crackmap.calibration.errors import CrackmapError
 from crackmap.pipeline.frame import Stages, StageSettings
-from crackmap.pipeline.journal import JOURNAL_NAME
+from crackmap.pipeline.journal import JOURNAL_NAME, Journal
 from crackmap.pipeline.run import RunOptions, RunSettings, run_survey
 from crackmap.pipeline.survey import read_survey
 from crackmap.stages.records import CrackMask, Region
@@ -156,3 +157,34 @@ def flags(out: Path) -> list[list[str]]:
     """What was out of the ordinary in each frame, by key."""
     with closing(sqlite3.connect(out / JOURNAL_NAME)) as journal:
         return [json.loads(row[0]) for row in journal.execute("SELECT flags FROM frames ORDER BY key")]
+
+
+def killed_before(number: int, work: Callable[[], int]) -> int:
+    """Does `work` in a child that is killed before its write with this number that another process could see.
+
+    Returns:
+        Its exit code, or minus the signal that ended it.
+    """
+
+    def counted_work() -> int:
+        left = number
+
+        def before(owner: Any, name: str) -> None:
+            real = getattr(owner, name)
+
+            def counted(*args: Any, **kwargs: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **kwargs)
+
+            setattr(owner, name, counted)
+
+        for name in ("fsync", "replace", "unlink"):
+            before(os, name)
+        for name in ("write", "correct", "set_fact"):
+            before(Journal, name)
+        return work()
+
+    return waited(in_child(counted_work))

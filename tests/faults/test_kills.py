@@ -1,16 +1,13 @@
 """A run that is killed, wherever it is, goes on and ends byte for byte as if it had not been."""
 
-import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from faults import harness
-
-from crackmap.pipeline.journal import Journal
 
 FRAMES = 5
 
@@ -63,42 +60,6 @@ def test_runs_killed_a_hundred_times_end_as_an_unbroken_one(survey, unbroken, tm
     assert kills >= 100 and ended >= 1
 
 
-def points(calls: Callable[[], None]) -> None:
-    """Calls `calls` before every write to the output that another process could see, in this process, from now on."""
-
-    def before(owner: Any, name: str) -> None:
-        real = getattr(owner, name)
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            calls()
-            return real(*args, **kwargs)
-
-        setattr(owner, name, counted)
-
-    for name in ("fsync", "replace", "unlink"):
-        before(os, name)
-    for name in ("write", "set_fact"):
-        before(Journal, name)
-
-
-def killed_before(survey: Path, out: Path, number: int) -> int:
-    """Runs with a kill before write number `number`; the exit code, or minus the signal."""
-
-    def work() -> int:
-        left = number
-
-        def count() -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        points(count)
-        return harness.run(survey, out)
-
-    return harness.waited(harness.in_child(work))
-
-
 def crash_points(start: int, step: int) -> Iterator[int]:
     number = start
     while True:
@@ -110,7 +71,7 @@ def recovers_at(survey: Path, unbroken: dict[str, str], folder: Path, *, start: 
     """Kills before write `start`, `start + step`, ... until a run ends well; every second attempt is compared."""
     for number in crash_points(start, step):
         out = folder / str(number)
-        code = killed_before(survey, out, number)
+        code = harness.killed_before(number, partial(harness.run, survey, out))
         if code == 0:
             assert harness.tree(out) == unbroken
             return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ import pytest
 from faults import harness
 from reviewing import edit, exported, run
 
-from crackmap.pipeline.journal import Journal, open_journal
+from crackmap.pipeline.journal import open_journal
 from crackmap.pipeline.review.importing import import_corrections
 
 
@@ -20,27 +19,10 @@ def killed_import(out: Path, folder: Path, number: int) -> int:
     """Imports with a kill before the write with this number that another process could see."""
 
     def work() -> int:
-        left = number
-
-        def count() -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        for owner, names in ((os, ("fsync", "replace", "unlink")), (Journal, ("correct", "set_fact"))):
-            for name in names:
-                real = getattr(owner, name)
-
-                def counted(*args, _real=real, **kwargs):  # type: ignore[no-untyped-def]
-                    count()
-                    return _real(*args, **kwargs)
-
-                setattr(owner, name, counted)
         import_corrections(out, folder)
         return 0
 
-    return harness.waited(harness.in_child(work))
+    return harness.killed_before(number, work)
 
 
 def ends_of_killed_imports(finished: Path, out: Path, tmp_path: Path, numbers: Iterable[int]) -> set[int]:
